@@ -1,0 +1,61 @@
+"""Which factors of a product depend on which: what depends on no common Gaussian is independent (K6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from widenet.program.ops import Dropout, LinComb, Mix, Nonlin, Product
+from widenet.program.var import Var, describe, is_gaussian
+
+if TYPE_CHECKING:
+    from widenet.kernel.schedule import Planner
+
+
+class Group(NamedTuple):
+    """Dependent factors: those of the left variable and those of the right one."""
+
+    left: tuple[Var, ...]
+    right: tuple[Var, ...]
+
+
+def factors(var: Var) -> tuple[Var, ...]:
+    """The factors of a product, of a product of products, or the variable itself."""
+    return tuple(f for arg in var.args for f in factors(arg)) if isinstance(var.op, Product) else (var,)
+
+
+def independent_groups(planner: Planner, u: Var, v: Var) -> list[Group]:
+    """The factors of both variables, grouped so that different groups are independent."""
+    groups: list[Group] = []
+    for side, var in enumerate((u, v)):
+        for factor in factors(var):
+            one = Group((factor,), ()) if side == 0 else Group((), (factor,))
+            touching = [g for g in groups if _dependent(planner, g, factor)]
+            groups = [g for g in groups if g not in touching]
+            for g in touching:
+                one = Group(g.left + one.left, g.right + one.right)
+            groups.append(one)
+    return groups
+
+
+def _dependent(planner: Planner, group: Group, factor: Var) -> bool:
+    return any(
+        not planner.is_zero(g, h)
+        for member in group.left + group.right
+        for g in gaussians(member)
+        for h in gaussians(factor)
+    )
+
+
+def gaussians(var: Var) -> list[Var]:
+    """The Gaussian variables that the coordinates of `var` are functions of."""
+    if is_gaussian(var):
+        return [var]
+    if not isinstance(var.op, (Nonlin, LinComb, Mix, Dropout, Product)):
+        raise NotImplementedError(f"a product with {describe(var)} has no closed form; use monte_carlo.")
+    return list(dict.fromkeys(g for arg in var.args for g in gaussians(arg)))
+
+
+def has_centred_factor(planner: Planner, u: Var, v: Var) -> bool:
+    """Is one factor Gaussian and independent of all others, so that the expectation of the product is zero?"""
+    groups = [g.left + g.right for g in independent_groups(planner, u, v)]
+    return any(len(members) == 1 and is_gaussian(members[0]) for members in groups)

@@ -1,0 +1,32 @@
+"""Progress of long work, on standard error and only once it has taken a moment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+PATIENCE = 2.0  # seconds of silence before, and between, lines
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield `items`, saying every few seconds how many are done, at which rate, and how long the rest will take."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    begin = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - said > PATIENCE:
+            print(_line(what, done, total, now - begin), file=sys.stderr, flush=True)
+            said = now
+        yield item
+
+
+def _line(what: str, done: int, total: int | None, seconds: float) -> str:
+    rate = done / seconds
+    if total is None:
+        return f"{what}: {done} done, {rate:.3g}/s"
+    return f"{what}: {done}/{total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left"
