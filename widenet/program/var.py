@@ -6,10 +6,14 @@ Its value is `[n, *positions, channels]`: positions are finite and static, chann
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Mix, Nonlin, Op, Product, Repeat
+
+
+_made = count()
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Var:
     args: tuple[Var, ...]
     positions: tuple[int, ...]
     channels: Channels
+    age: int = field(default_factory=_made.__next__, init=False)  # arguments are older, that is, smaller
 
     def __add__(self, other: Var) -> Var:
         return linear_combination((1.0, 1.0), (self, other))
@@ -71,16 +76,14 @@ class Var:
         return f"{describe(self)} of shape {shape_text(self)}"
 
 
-def order(*outputs: Var) -> list[Var]:
-    """All variables that `outputs` are made of, each after its arguments, without recursion."""
-    seen: dict[Var, None] = {}
-    stack = list(reversed(outputs))
+def order(output: Var) -> list[Var]:
+    """All variables that `output` is made of, in the order in which they were made."""
+    seen, stack = {output}, [output]
     while stack:
-        todo = [arg for arg in reversed(stack[-1].args) if arg not in seen]
-        stack.extend(todo)
-        if not todo:
-            seen.setdefault(stack.pop())
-    return list(seen)
+        new = set(stack.pop().args) - seen
+        seen |= new
+        stack.extend(new)
+    return sorted(seen, key=lambda var: var.age)
 
 
 def describe(var: Var) -> str:

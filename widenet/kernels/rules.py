@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from widenet.activations import dual as duals
-from widenet.kernel.covariance import Cov, Dist, as_cov, equal_positions, outer, outer_self, variances, with_diagonal
-from widenet.kernel.schedule import Key, Planner, Step, positions
+from widenet.kernels.covariance import Cov, Dist, as_cov, equal_positions, outer, outer_self, variances, with_diagonal
+from widenet.kernels.schedule import Key, Planner, Step, positions
 from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Linear, Mix, Nonlin, Op, Product, Repeat
 from widenet.program.var import Var, describe
 
@@ -159,8 +159,10 @@ def _lincomb(op: LinComb, planner: Planner, key: Key) -> Step:
 
 def terms_of(op: LinComb, var: Var, planner: Planner) -> list[tuple[Any, Var, Var]]:
     """The terms (coefficient, x_i, x_j) of the covariance of a linear combination with itself."""
-    parts = list(zip(map(scalar, op.coeffs), var.args, strict=True))
-    return [(c * d, a, b) for c, a in parts for d, b in parts if not planner.is_zero(a, b)]
+    total: dict[Var, Any] = {}
+    for c, arg in zip(op.coeffs, var.args, strict=True):  # h + h is 2 h
+        total[arg] = total[arg] + scalar(c) if arg in total else scalar(c)
+    return [(c * d, a, b) for a, c in total.items() for b, d in total.items() if not planner.is_zero(a, b)]
 
 
 @push.register
@@ -269,6 +271,6 @@ def _push_dropout(op: Dropout, planner: Planner, key: Key, left: bool) -> Step:
 
 @pair.register
 def _repeat(op: Repeat, planner: Planner, key: Key) -> Step:
-    from widenet.kernel.repeat import repeat_step
+    from widenet.kernels.repeat import repeat_step
 
     return repeat_step(op, planner, key)

@@ -11,11 +11,11 @@ from jax import Array
 from jaxtyping import Float
 
 from widenet import checks
-from widenet.kernel.covariance import as_cov
-from widenet.kernel.distance import rule
-from widenet.kernel.inputs import start
-from widenet.kernel.schedule import Key, Mode, Plan, Planner, carry_out, normal, positions
-from widenet.kernel.tiles import in_tiles
+from widenet.kernels.covariance import Data, as_cov
+from widenet.kernels.distance import rule
+from widenet.kernels.inputs import covariance_of, distance_of
+from widenet.kernels.schedule import Key, Mode, Plan, Planner, carry_out, normal, positions
+from widenet.kernels.tiles import in_tiles
 from widenet.precision import float64
 from widenet.program.ops import Nonlin, Repeat
 from widenet.program.rewrite import unroll_bypassed
@@ -112,16 +112,14 @@ def covariance(program: Program, x1: Array, x2: Array | None, ntk: bool) -> tupl
     """NNGP and NTK `[n1, n2]` of the output, traceable: the recursion itself."""
     mode = Mode(ntk, x2 is None, uses_distance(program))
     plan = plan_of(program, mode)
-    flat1, flat2 = (None if x is None else x.reshape(x.shape[0], -1, x.shape[-1]) for x in (x1, x2))
-    key = input_key(plan, program.input)
-    out = as_cov(carry_out(plan, {key: start(flat1, flat2, key.full, mode)}))
+    rows1 = x1.reshape(x1.shape[0], -1, x1.shape[-1])
+    data = Data(rows1, rows1 if x2 is None else x2.reshape(x2.shape[0], -1, x2.shape[-1]))
+    x = Key(program.input, program.input)
+    out = carry_out(plan, {normal(x._replace(full=full)): data for full in (False, True)})
+    if isinstance(out, Data):
+        out = (distance_of if mode.distance else covariance_of)(out, False, mode)
+    out = as_cov(out)
     return out.cross[0], None if out.ntk is None else out.ntk[0]
-
-
-def input_key(plan: Plan, x: Var) -> Key:
-    """In which layout the plan wants the data."""
-    full = normal(Key(x, x, True))
-    return full if full in plan.steps else full._replace(full=False)
 
 
 def entries(program: Program) -> int:

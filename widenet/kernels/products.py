@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from widenet.activations import dual as duals
-from widenet.kernel.covariance import Cov, Dist, as_cov, variances
-from widenet.kernel.independence import Group, independent_groups
-from widenet.kernel.rules import in_dtype, pair
-from widenet.kernel.schedule import Key, Planner, Step
+from widenet.kernels.covariance import Cov, Dist, as_cov, variances
+from widenet.kernels.independence import Group, independent_groups
+from widenet.kernels.rules import in_dtype, pair
+from widenet.kernels.schedule import Key, Planner, Step
 from widenet.program.ops import Dropout, LinComb, Nonlin, Product
 from widenet.program.var import Var, describe, is_gaussian
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jax
 
-from widenet.kernel.covariance import Cov, Dist, equal_positions
-from widenet.kernel.schedule import Key, Plan, Planner, Step, carry_out, normal
+from widenet.kernels.covariance import Cov, Dist, equal_positions
+from widenet.kernels.schedule import Key, Plan, Planner, Step, carry_out, normal
 from widenet.program.ops import Repeat
 from widenet.program.rewrite import unroll_bypassed
 

@@ -22,10 +22,10 @@ class Cov(NamedTuple):
 
 
 class Dist(NamedTuple):
-    """Half the mean squared distances D = (q1 + q2)/2 - K of a variable with itself (K8).
+    """Cosine distances 1 - K / sqrt(q1 q2) of a variable with itself, and its variances (K8).
 
-    Linear operations act on D as they act on K, a bias cancels, and nothing is subtracted: so D is
-    accurate where x1 and x2 are close and K is not (K is q there, up to a rounding error).
+    A bias, a sum and a relu act on them without subtracting nearly equal numbers, and no product of variances is
+    ever formed: so they are accurate where x1 and x2 are close, and in range where the kernel is.
     """
 
     cross: Array  # between x1 and x2: [P, n1, n2] or [P, Q, n1, n2]
@@ -34,6 +34,16 @@ class Dist(NamedTuple):
     ntk: Array | None
     q1: Array  # variances: [P, n1], [P, n2]
     q2: Array
+
+
+class Data(NamedTuple):
+    """The input itself, `[n, P, d]`: whoever reads it first decides in which form its covariance starts."""
+
+    x1: Array
+    x2: Array
+
+
+Form = Cov | Dist | Data
 
 
 def outer(q1: Array, q2: Array, full: bool) -> tuple[Array, Array]:
@@ -62,28 +72,46 @@ def as_cov(cov: Cov | Dist) -> Cov:
     if isinstance(cov, Cov):
         return cov
     full = cov.cross.ndim == 4
-    q1, q2 = outer(cov.q1, cov.q2, full)
-    return Cov((q1 + q2) / 2 - cov.cross, _inner(cov.q1, cov.self1), _inner(cov.q2, cov.self2), cov.ntk)
+    cross = scale(*outer(cov.q1, cov.q2, full)) * (1 - cov.cross)
+    self1, self2 = (
+        q if gap is None else scale(q[:, None], q[None]) * (1 - gap)
+        for q, gap in ((cov.q1, cov.self1), (cov.q2, cov.self2))
+    )
+    return Cov(cross, self1, self2, cov.ntk)
 
 
-def _inner(q: Array, distance: Array | None) -> Array:
-    return q if distance is None else (q[:, None] + q[None]) / 2 - distance
-
-
-def as_dist(cov: Cov, same: bool) -> Dist:
-    """The distance form of the covariance of a variable with itself; rounding is what limits it."""
+def as_dist(cov: Cov | Dist, same: bool) -> Dist:
+    """The covariance of a variable with itself as cosine distances; rounding is what limits it."""
+    if isinstance(cov, Dist):
+        return cov
     full = cov.cross.ndim == 4
     q1, q2 = variances(cov)
-    a, b = outer(q1, q2, full)
-    cross = with_diagonal((a + b) / 2 - cov.cross, _distance(q1, cov.self1, full), same)
-    return Dist(cross, *(_distance(q, k, full) for q, k in ((q1, cov.self1), (q2, cov.self2))), cov.ntk, q1, q2)
+    self1, self2 = (
+        zero_at_equal(1 - safe_divide(k, scale(q[:, None], q[None]))) if full else None
+        for q, k in ((q1, cov.self1), (q2, cov.self2))
+    )
+    cross = with_diagonal(1 - safe_divide(cov.cross, scale(*outer(q1, q2, full))), self1, same)
+    return Dist(cross, self1, self2, cov.ntk, q1, q2)
 
 
-def _distance(q: Array, inner: Array, full: bool) -> Array | None:
-    if not full:
-        return None
-    raw = (q[:, None] + q[None]) / 2 - inner
-    return jnp.where(jnp.eye(q.shape[0], dtype=bool)[:, :, None], 0.0, raw)
+def scale(q1: Array, q2: Array) -> Array:
+    """sqrt(q1 q2), without forming q1 q2, which leaves the range of float32 long before its root does."""
+    return safe_sqrt(q1) * safe_sqrt(q2)
+
+
+def safe_sqrt(q: Array) -> Array:
+    """sqrt(q), with derivative 0 where q = 0 (the tip of the cone: the symmetric choice)."""
+    return jnp.where(q > 0, jnp.sqrt(jnp.where(q > 0, q, 1.0)), 0.0)
+
+
+def safe_divide(a: Array, b: Array) -> Array:
+    """a / b, and 0 where b = 0."""
+    return jnp.where(b == 0, 0.0, a / jnp.where(b == 0, 1.0, b))
+
+
+def zero_at_equal(part: Array) -> Array:
+    """Zero where a position `[P, Q, n]` meets itself."""
+    return jnp.where(jnp.eye(part.shape[0], dtype=bool)[:, :, None], 0.0, part)
 
 
 def with_diagonal(cross: Array, values: Array | None, same: bool) -> Array:
@@ -94,21 +122,27 @@ def with_diagonal(cross: Array, values: Array | None, same: bool) -> Array:
     return jnp.where(jnp.eye(cross.shape[-1], dtype=bool), diagonal, cross)
 
 
-def equal_positions(cov: Cov | Dist) -> Cov | Dist:
+def equal_positions(cov: Form) -> Form:
     """From all pairs of positions to the equal ones."""
 
     def take(k: Array | None) -> Array | None:
         return None if k is None else jnp.einsum("pp...->p...", k)
 
-    if isinstance(cov, Dist):
-        return Dist(jnp.einsum("pp...->p...", cov.cross), None, None, take(cov.ntk), cov.q1, cov.q2)
+    match cov:
+        case Data():
+            return cov
+        case Dist():
+            return Dist(jnp.einsum("pp...->p...", cov.cross), None, None, take(cov.ntk), cov.q1, cov.q2)
     return Cov(*(take(k) for k in cov))  # type: ignore[arg-type]
 
 
-def all_positions(cov: Cov | Dist) -> Cov | Dist:
+def all_positions(cov: Form) -> Form:
     """The full layout of variables that have one position."""
-    if isinstance(cov, Dist):
-        ntk = None if cov.ntk is None else cov.ntk[:, None]
-        zero1, zero2 = (jnp.zeros_like(q)[:, None] for q in (cov.q1, cov.q2))
-        return Dist(cov.cross[:, None], zero1, zero2, ntk, cov.q1, cov.q2)
+    match cov:
+        case Data():
+            return cov
+        case Dist():
+            ntk = None if cov.ntk is None else cov.ntk[:, None]
+            zero1, zero2 = (jnp.zeros_like(q)[:, None] for q in (cov.q1, cov.q2))
+            return Dist(cov.cross[:, None], zero1, zero2, ntk, cov.q1, cov.q2)
     return Cov(*(None if k is None else k[:, None] for k in cov))  # type: ignore[arg-type]

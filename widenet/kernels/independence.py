@@ -8,7 +8,7 @@ from widenet.program.ops import Dropout, LinComb, Mix, Nonlin, Product
 from widenet.program.var import Var, describe, is_gaussian
 
 if TYPE_CHECKING:
-    from widenet.kernel.schedule import Planner
+    from widenet.kernels.schedule import Planner
 
 
 class Group(NamedTuple):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from widenet.kernel.covariance import Cov, Dist, all_positions, equal_positions
-from widenet.kernel.independence import has_centred_factor
+from widenet.kernels.covariance import Form, all_positions, equal_positions
+from widenet.kernels.independence import has_centred_factor
 from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Linear, Mix, Nonlin, Product
 from widenet.program.trace import Program
 from widenet.program.var import Var
@@ -38,7 +38,8 @@ class Step(NamedTuple):
     """One covariance: the rule that makes it from others."""
 
     needs: tuple[Key, ...]
-    compute: Callable[..., Cov | Dist]
+    compute: Callable[..., Any]
+    takes_data: bool = False  # does it know what to do with the data themselves?
 
 
 class Plan(NamedTuple):
@@ -123,7 +124,7 @@ class Planner:
         return steps
 
 
-def carry_out(plan: Plan, given: Mapping[Key, Cov | Dist]) -> Cov | Dist:
+def carry_out(plan: Plan, given: Mapping[Key, Form]) -> Form:
     """Take the steps of `plan`, starting from the `given` covariances; forget each after its last use."""
     last = {normal(need): i for i, step in enumerate(plan.steps.values()) for need in step.needs}
     values = dict(given)
@@ -136,6 +137,6 @@ def carry_out(plan: Plan, given: Mapping[Key, Cov | Dist]) -> Cov | Dist:
     return values[plan.goal]
 
 
-def _fetch(values: Mapping[Key, Cov | Dist], key: Key) -> Cov | Dist:
+def _fetch(values: Mapping[Key, Form], key: Key) -> Form:
     stored = values[normal(key)]
     return all_positions(stored) if key.full and not normal(key).full else stored

@@ -1,0 +1,1 @@
+"""The demonstration: kernels, Monte Carlo, predictions and a trained network on handwritten digits."""
