@@ -12,8 +12,8 @@ import numpy as np
 
 from widenet.progress import progress
 
-# Numbers in one tile of one covariance: 8 MB in float64, small enough for a cache, large enough to hide a call.
-TILE_NUMBERS = 2**20
+# Numbers in one tile of one covariance: 4 MB in float64, small enough for a cache, large enough to hide a call.
+TILE_NUMBERS = 2**19
 
 
 def in_tiles(compute: Callable[..., tuple[Any, Any]], x1: Any, x2: Any, entries: int) -> tuple[Any, ...]:
