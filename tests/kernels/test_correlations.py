@@ -29,7 +29,7 @@ def test_branches_that_share_a_weight_are_one_branch():
     shared = wn.kernel(lambda x: wn.dense(wn.relu(wn.dense(x, weight=w)) + wn.relu(wn.dense(x, weight=w))))(X)
     doubled = wn.kernel(lambda x: wn.dense(2.0 * wn.relu(wn.dense(x))))(X)
     for a, b in zip(shared, doubled, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-13)
+        np.testing.assert_allclose(a, b, rtol=1e-7)  # two variables: covariance form, near angle zero half the digits
 
 
 def test_relu_plus_relu_of_minus_is_the_absolute_value():

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+import widenet.kernels.products  # noqa: F401 - registers its rule
 from widenet import checks
 from widenet.kernels.covariance import Data, as_cov
 from widenet.kernels.distance import rule

@@ -1,0 +1,44 @@
+"""Infinite-width neural-network theory: kernels, finite networks, predictions.
+
+Names are loaded when they are first used, so that `import widenet` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "widenet.program.ops": "Weight",
+    "widenet.program.var": "Var",
+    "widenet.program.show": "show",
+    "widenet.layers.layer": "serial bind add",
+    "widenet.layers.dense": "dense",
+    "widenet.layers.combine": "scale residual add_up concatenate dropout",
+    "widenet.layers.positions": "flatten position_mean position_sum select time_step mix_positions",
+    "widenet.layers.repeat": "repeat",
+    "widenet.activations": "activation identity relu leaky_relu absolute abrelu step sign rectified_power erf scaled_erf gelu "
+    "sine cosine sin cos rbf exponential gaussian hermite monomial polynomial tanh sigmoid silu mish softplus elu selu "
+    "accuracy_table stated_error",
+    "widenet.kernels.kernel": "kernel nngp ntk Kernel",
+    "widenet.finite": "init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk empirical_nngp empirical_ntk "
+    "linearize taylor",
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = {"zoo": "widenet.layers.zoo", "predict": "widenet.predict", "datasets": "widenet.datasets"}
+
+__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    raise AttributeError(f"widenet has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,59 @@
+"""`widenet kernel DATA --net mlp:relu:3 --out K.npz`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+NET_HELP = "NAME[:ACTIVATION][:DEPTH][:key=value ...], such as mlp:relu:3 or residual:erf:6:sigma_w=1.2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the task takes."""
+    parser.add_argument("data", help="samples: .npy, .npz (x) or .csv")
+    parser.add_argument("--against", metavar="DATA2", help="samples of the columns; without it, those of DATA")
+    parser.add_argument("--net", required=True, help=NET_HELP)
+    parser.add_argument("--out", required=True, metavar="K.npz", help="where to write nngp and ntk")
+    parser.add_argument("--get", choices=("both", "nngp", "ntk"), default="both", help="default: both")
+    parser.add_argument("--rows", type=int, metavar="N", help="take the first N rows only")
+    parser.add_argument("--float32", action="store_true", help="compute in float32 (default: float64)")
+    parser.add_argument("--force", action="store_true", help="overwrite the output")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read, compute, describe, write."""
+    import numpy as np
+
+    import widenet as wn
+    from widenet.io import check_writable, read, save
+    from widenet.layers.zoo import parse
+
+    net = parse(options.net)
+    check_writable(options.out, force=options.force)
+    dtype = np.float32 if options.float32 else np.float64
+    x1 = read(options.data).x[: options.rows].astype(dtype)
+    x2 = None if options.against is None else read(options.against).x.astype(dtype)
+    print(f"{options.data}: {x1.shape[0]} samples of shape {x1.shape[1:]}; network {options.net}")
+    begin = time.perf_counter()
+    if options.get == "both":
+        kernels: dict[str, Any] = wn.kernel(net)(x1, x2)._asdict()
+    else:
+        kernels = {options.get: getattr(wn, options.get)(net)(x1, x2)}
+    print(f"computed in {time.perf_counter() - begin:.1f} s")
+    for name, k in kernels.items():
+        print(f"{name:5} {describe(k, square=x2 is None)}")
+    save(options.out, force=options.force, **kernels)
+    print(f"wrote {options.out} ({', '.join(kernels)})")
+
+
+def describe(k: Any, *, square: bool) -> str:
+    """Shape, dtype and, of a kernel of samples with themselves, how well conditioned it is."""
+    import numpy as np
+
+    text = f"shape {k.shape}, {k.dtype}, entries {k.min():.4g} to {k.max():.4g}"
+    if not square:
+        return text
+    values = np.linalg.eigvalsh(k.astype(np.float64))
+    condition = f"{values[-1] / values[0]:.3g}" if values[0] > 0 else "infinite (singular to rounding)"
+    return f"{text}, condition number {condition}, smallest eigenvalue {values[0]:.3g}"
