@@ -1,0 +1,62 @@
+"""Tangent features of any function of parameters: its gradients, one for each sample and output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from widenet.finite.expansion import Function, split_floats
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """How tangent kernels of one kind of function are computed, for blocks of samples and outputs.
+
+    features(params, x, outputs): what `contract` needs of the gradients of these outputs at these samples.
+    contract(a, b, crossed): the kernel of two such blocks, `[r1, r2, c]`, or `[r1, r2, c1, c2]` if `crossed`.
+    pair_numbers(shape): numbers that `contract` holds for a pair of samples, for data of `shape`.
+    """
+
+    features: Callable[[Any, Array, Array], Any]
+    contract: Callable[[Any, Any, bool], Array]
+    pair_numbers: Callable[[tuple[int, ...]], int]
+
+
+def jacobian_reader(f: Function) -> Reader:
+    """The reader of any f(params, x), by reverse mode, whose rows do not depend on each other."""
+    return Reader(jax.jit(partial(_gradients, f)), _inner_products, lambda shape: 1)
+
+
+def one_hot(outputs: Array, y: Array) -> Array:
+    """Cotangents that select these entries of the flat y; zero for an index past its end."""
+    return jax.nn.one_hot(outputs, math.prod(y.shape), dtype=y.dtype)
+
+
+def _gradients(f: Function, params: Any, x: Array, outputs: Array) -> list[Array]:
+    leaves, rebuild = split_floats(params)
+
+    def of_row(row: Array) -> list[Array]:
+        y, pull = jax.vjp(lambda p: f(rebuild(p), row[None]).reshape(-1), leaves)
+        return jax.vmap(lambda cotangent: pull(cotangent)[0])(one_hot(outputs, y))
+
+    return jax.vmap(of_row)(x)
+
+
+@partial(jax.jit, static_argnums=2)
+def _inner_products(a: list[Array], b: list[Array], crossed: bool) -> Array:
+    spec = "rcp,sop->rsco" if crossed else "rcp,scp->rsc"
+    products = [jnp.einsum(spec, _flat(j1), _flat(j2), precision=HIGHEST) for j1, j2 in zip(a, b, strict=True)]
+    return sum(products[1:], products[0])
+
+
+def _flat(leaf: Array) -> Array:
+    return leaf.reshape(*leaf.shape[:2], -1)

@@ -1,0 +1,40 @@
+"""Mean and standard error, one sample at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Moments(NamedTuple):
+    """The count, the mean and the sum of squared deviations from the mean of the samples so far."""
+
+    count: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> Moments:
+        """Of no samples."""
+        return cls(0, np.zeros(shape), np.zeros(shape))
+
+    def add(self, value: np.ndarray) -> Moments:
+        """With one more sample: Welford's recursion (F7), which subtracts no large numbers."""
+        count = self.count + 1
+        step = value - self.mean
+        mean = self.mean + step / count
+        return Moments(count, mean, self.squares + step * (value - mean))
+
+    @property
+    def error(self) -> np.ndarray:
+        """The standard error of the mean (F6); of one sample it is unknown, NaN."""
+        if self.count < 2:
+            return np.full_like(self.mean, np.nan)
+        return np.sqrt(self.squares / (self.count - 1) / self.count)
+
+    @property
+    def relative_error(self) -> float:
+        """The Frobenius norm of the standard error over that of the mean (F8)."""
+        scale = float(np.linalg.norm(self.mean))
+        return float(np.linalg.norm(self.error)) / scale if scale else np.inf

@@ -1,0 +1,117 @@
+"""The parameters of a finite network: what they are called, which shape they have, how they are drawn."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from widenet.program.ops import Linear, Op, Repeat, Weight
+from widenet.program.trace import Net, Program, trace
+from widenet.program.var import Var
+
+Params = dict[str, Any]
+Owner = Weight | Var  # what has an entry of its own: a weight, or a repeated block
+
+
+def init(net: Net, key: Any, shape: Sequence[int], width: int, *, dtype: Any = None) -> Params:
+    """Parameters of `net` at hidden width `width`: every entry of every W and b standard normal (F1).
+
+    The result is a dict by order of first use, `{"dense1": {"w": [fan_in, fan_out], "b": [fan_out]}, ...}`;
+    `b` only where a bias is used.  A named `Weight` has its name, a tied one a single entry, and a `repeat` one entry
+    `"repeat1"` with the parameters of its block stacked along a leading axis.
+
+    key: an integer or a jax key.  shape: that of the data, `[n, *positions, d]`; n does not matter.
+    dtype: of the parameters; None for jax's default float.
+    Raises: ValueError for a width below one; whatever tracing `net` raises.
+    """
+    return draw_program(trace(net, shape), as_key(key), whole_width(width), jnp.dtype(dtype or jnp.result_type(float)))
+
+
+def as_key(key: Any) -> Any:
+    """A jax key, of a jax key or of an integer seed."""
+    return jax.random.key(int(key)) if isinstance(key, (int, np.integer)) else key
+
+
+def whole_width(width: Any) -> int:
+    """`width` as a number of channels.
+
+    Raises: ValueError if it is none.
+    """
+    try:
+        number = operator.index(width)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"width is the number of hidden channels of the finite network, a whole number >= 1; got {width!r}.")
+    return number
+
+
+def uses_by_owner(program: Program) -> dict[Owner, list[Var]]:
+    """The variables that each entry of the parameters makes, entries by first use."""
+    uses: dict[Owner, list[Var]] = {}
+    for var in program.variables:
+        if isinstance(var.op, Linear):
+            uses.setdefault(var.op.weight, []).append(var)
+        elif isinstance(var.op, Repeat):
+            uses[var] = [var]
+    return uses
+
+
+def names(program: Program) -> dict[Owner, str]:
+    """What each entry of the parameters is called: its own name made unique, or its layer and a number."""
+    chosen: dict[Owner, str] = {}
+    for owner, uses in uses_by_owner(program).items():
+        own = owner.name if isinstance(owner, Weight) else None
+        chosen[owner] = _first_free(own, uses[0].op.label, set(chosen.values()))
+    return chosen
+
+
+def _first_free(own: str | None, label: str, taken: set[str]) -> str:
+    if own is not None and own not in taken:
+        return own
+    stem, number = (label, 1) if own is None else (f"{own}_", 2)
+    while f"{stem}{number}" in taken:
+        number += 1
+    return f"{stem}{number}"
+
+
+def draw_program(program: Program, key: Any, width: int, dtype: Any) -> Params:
+    """The parameters of a program; entry i is drawn from `fold_in(key, i)`."""
+    called = names(program)
+    return {
+        called[owner]: draw(uses[0].op, uses, jax.random.fold_in(key, i), width, dtype)
+        for i, (owner, uses) in enumerate(uses_by_owner(program).items())
+    }
+
+
+@singledispatch
+def draw(op: Op, uses: list[Var], key: Any, width: int, dtype: Any) -> Mapping[str, Any]:
+    """The parameters of one owner, which makes the variables `uses`."""
+    raise NotImplementedError(f"the finite reading has no parameters for {type(op).__name__}; see finite/parameters.py.")
+
+
+@draw.register
+def _linear(op: Linear, uses: list[Var], key: Any, width: int, dtype: Any) -> Mapping[str, Any]:
+    fan_in, fan_out = uses[0].args[0].channels.count(width), uses[0].channels.count(width)
+    key_w, key_b = jax.random.split(key)
+    entry = {"w": jax.random.normal(key_w, (fan_in, fan_out), dtype)}
+    if any(isinstance(use.op, Linear) and use.op.has_bias for use in uses):
+        entry["b"] = jax.random.normal(key_b, (fan_out,), dtype)
+    return entry
+
+
+@draw.register
+def _repeat(op: Repeat, uses: list[Var], key: Any, width: int, dtype: Any) -> Mapping[str, Any]:
+    keys = copy_keys(key, op.times)
+    return jax.vmap(lambda copy_key: draw_program(op.body, copy_key, width, dtype))(keys)
+
+
+def copy_keys(key: Any, times: int) -> Any:
+    """A key for each copy of a repeated block."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(times))
