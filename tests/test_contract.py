@@ -13,7 +13,12 @@ from widenet.kernels import kernel as kernel_module
 from widenet.kernels.kernel import covariance, program_of
 
 KINKED = {"mlp_elu", "mlp_own"}  # integrated numerically with breakpoints: gradients to fewer digits
+FAST = {"mlp_relu", "mlp_erf", "residual", "concatenated", "rowwise_flatten", "repeated_rows", "rnn", "gru", "dropped", "mlp_tanh"}
 every_net = pytest.mark.parametrize("name", NETS)
+# what compiles a whole network is run on a few of them, and on all in `make test-all`
+most_nets_slow = pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in NETS]
+)
 
 
 def samples(name, n=4, seed=0):
@@ -56,7 +61,7 @@ def test_nngp_alone_and_ntk_alone_are_those_of_both(name):
     np.testing.assert_allclose(wn.nngp(NETS[name][0])(x), both.nngp, rtol=1e-14)
 
 
-@every_net
+@most_nets_slow
 def test_jit_and_vmap_do_not_change_the_kernel(name):
     net, x, y = NETS[name][0], samples(name, 3), samples(name, 2, seed=1)
     eager = wn.kernel(net)(x, y)
@@ -76,7 +81,7 @@ def test_dtype_of_the_inputs_is_kept(name):
         np.testing.assert_allclose(b, a, rtol=2e-4, atol=2e-5 * np.abs(a).max())
 
 
-@every_net
+@most_nets_slow
 def test_gradient_in_the_inputs_agrees_with_finite_differences(name):
     net, x, y = NETS[name][0], jnp.asarray(samples(name, 2)), jnp.asarray(samples(name, 2, seed=1))
     step = jnp.asarray(np.random.default_rng(2).normal(size=x.shape))
@@ -91,7 +96,7 @@ def test_gradient_in_the_inputs_agrees_with_finite_differences(name):
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-4, rtol=tolerance, atol=tolerance)
 
 
-@every_net
+@most_nets_slow
 def test_gradients_are_finite_where_samples_meet(name):
     net, shape = NETS[name]
     x = samples(name, 3)
@@ -116,11 +121,11 @@ def test_covariance_form_and_distance_form_agree(name, monkeypatch):
         np.testing.assert_allclose(dist, inner, rtol=1e-9, atol=1e-10)
 
 
-@every_net
+@most_nets_slow
 def test_kernel_agrees_with_monte_carlo(name):
     net, x, y = NETS[name][0], samples(name, 2), samples(name, 2, seed=1)
-    k, width = wn.kernel(net)(x, y), 256
-    mc = wn.monte_carlo(net, 0, width, 400)(x, y)
+    k, width = wn.kernel(net)(x, y), 128
+    mc = wn.monte_carlo(net, 0, width, 200)(x, y)
     bias = 8 / width  # the leading 1/n correction, relative to the kernel's scale
     for estimate, error, exact in ((mc.nngp, mc.nngp_error, k.nngp), (mc.ntk, mc.ntk_error, k.ntk)):
         allowed = 5 * error + bias * np.abs(exact).max()

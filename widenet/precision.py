@@ -13,4 +13,4 @@ def float64() -> AbstractContextManager[None]:
         return jax.enable_x64(True)
     from jax.experimental import enable_x64  # jax 0.7
 
-    return enable_x64()
+    return enable_x64()  # type: ignore[no-any-return, unused-ignore]

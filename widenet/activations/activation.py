@@ -27,7 +27,7 @@ class Activation:
     params: tuple[Any, ...] = ()
     prime: Callable[..., Activation] | None = None  # prime(*params): the derivative, almost everywhere
     closed: Callable[..., Array] | None = None  # closed(q1, q2, k, *params) = E[phi(u) phi(v)]
-    distance: Callable[..., tuple[Array, Array]] | None = None  # see activations/arccos.py
+    distance: Callable[..., tuple[Array, Array]] | None = None  # distance(gap, *params), see activations/cosine_distance.py
     breakpoints: tuple[float, ...] = ()  # where fn or one of its derivatives jumps
     average: Callable[..., Array] | None = None  # average(q, *params) = E phi(u)
     continuous: bool = True  # False: fn itself jumps at a breakpoint
@@ -91,8 +91,8 @@ def derivative(phi: Activation) -> Activation:
     """
     if phi.prime is not None:
         return phi.prime(*phi.params)
-    continuous = not phi.breakpoints
-    return Activation(f"{phi.name}'", Derivative(phi.fn), phi.params, breakpoints=phi.breakpoints, continuous=continuous)
+    kinks = phi.breakpoints
+    return Activation(f"{phi.name}'", Derivative(phi.fn), phi.params, breakpoints=kinks, continuous=not kinks)
 
 
 def with_dtype(phi: Activation, dtype: Any) -> Activation:

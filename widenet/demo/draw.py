@@ -64,6 +64,8 @@ def finite_width(ax: Axes, rate: dict[str, Any]) -> None:
     ax.loglog(widths, errors[0] * np.sqrt(widths[0] / widths), "k:", label="slope -1/2")
     ax.set_xticks(widths, [str(w) for w in widths])
     ax.minorticks_off()
+    ticks = [0.3, 0.2, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01]
+    ax.set_yticks(kept := [t for t in ticks if errors.min() / 1.3 < t < 1.3 * errors.max()], [f"{t:g}" for t in kept])
     ax.set(title="One random network against the limit", xlabel="width", ylabel="relative deviation of its NTK")
     ax.legend()
     ax.grid(alpha=0.3)
@@ -78,5 +80,6 @@ def accuracies(ax: Axes, rows: list[dict[str, Any]]) -> None:
         ax.bar_label(bars, fmt="%.1f", fontsize=8)
     ax.set_xticks(place, [row["title"].replace(", ", ",\n").replace(" over", "\nover") for row in rows])
     lowest = min(min(row["scores"].values()) for row in rows)
-    ax.set(title="Test accuracy (%)", ylim=(max(0, 100 * lowest - 8), 103))
-    ax.legend(loc="lower right", fontsize=8)
+    ax.set(title="Test accuracy (%)", ylim=(max(0, 100 * lowest - 8), 104))
+    ax.set_yticks([t for t in ax.get_yticks() if t <= 100])
+    ax.legend(loc="upper center", ncols=3, fontsize=9)

@@ -19,7 +19,7 @@ TRAIN, TEST = 1000, 500
 NOISE = 1e-3  # of the targets, in units of their variance
 ROWS = 6  # samples on which Monte Carlo is compared
 WIDTHS = (32, 64, 128, 256, 512)
-NETWORKS = 64  # random networks a width
+NETWORKS = 32  # random networks that a kernel is compared with
 
 
 class Architecture(NamedTuple):
@@ -103,7 +103,7 @@ def predict(gram: np.ndarray, y: np.ndarray, cross: np.ndarray) -> np.ndarray:
 def monte_carlo_agreement(net: Any, x: np.ndarray, seed: int) -> float:
     """The largest deviation of the mean of random networks from the limit, in standard errors."""
     exact = wn.nngp(net)(x)
-    estimate = wn.monte_carlo_nngp(net, seed, 512, NETWORKS)(x)
+    estimate = wn.monte_carlo_nngp(net, seed, 256, NETWORKS)(x)
     return float(np.max(np.abs(estimate.nngp - exact) / estimate.nngp_error))
 
 
@@ -113,7 +113,7 @@ def convergence(architecture: Architecture, digits: Digits, seed: int) -> dict[s
     exact = wn.ntk(architecture.net)(x)
     errors = []
     for width in WIDTHS:
-        mc = wn.monte_carlo_ntk(architecture.net, seed, width, 16)(x)
+        mc = wn.monte_carlo_ntk(architecture.net, seed, width, NETWORKS)(x)
         spread = mc.ntk_error * np.sqrt(mc.samples)  # of one network
         errors.append(float(np.linalg.norm(spread) / np.linalg.norm(exact)))
     slope = np.polyfit(np.log(WIDTHS), np.log(errors), 1)[0]

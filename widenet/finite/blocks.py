@@ -62,8 +62,9 @@ def in_blocks(job: Job, x1: Any, x2: Any, size: Size) -> np.ndarray:
     for place in progress(places, "tangent kernel blocks"):
         if last[0] != place[::2]:  # x1 moves slowest, so its features are kept
             last = place[::2], _features(job, x1, place.rows1, place.outputs1, size)
-        b = last[1] if symmetric and place[::2] == place[1::2] else _features(job, other, place.rows2, place.outputs2, size)
-        value = _reduced(np.asarray(job.reader.contract(last[1], b, job.crossed)), job)
+        same = symmetric and place[::2] == place[1::2]
+        right = last[1] if same else _features(job, other, place.rows2, place.outputs2, size)
+        value = _reduced(np.asarray(job.reader.contract(last[1], right, job.crossed)), job)
         whole = np.zeros(shape, value.dtype) if whole is None else whole
         _add(whole, value, place)
         if symmetric and place.rows1 != place.rows2:

@@ -32,8 +32,8 @@ def empirical_nngp(f: Function | Net, params: Any) -> KernelFunction:
     f: an architecture, or any f(params, x) with output `[n, ..., k]`; all but the first axis are outputs.
     Shapes: `[n1, ...]`, `[n2, ...]` to `[n1, n2]`.  dtype: as for `empirical_ntk`.
     """
-    f = f if not is_architecture(f) else function_of(f)
-    outputs = jax.jit(lambda p, x: f(p, x).reshape(x.shape[0], -1))
+    function = as_function(f)
+    outputs = jax.jit(lambda p, x: function(p, x).reshape(x.shape[0], -1))
 
     def kernel(x1: Any, x2: Any = None) -> Any:
         x1, x2 = _data(x1, x2)
@@ -56,7 +56,8 @@ def empirical_ntk(f: Function | Net, params: Any) -> KernelFunction:
     no parameters.  Of an architecture no gradient of a weight matrix is formed (F4), which is faster and smaller.
     Shapes: x1 `[n1, ...]`, x2 `[n2, ...]` to `[n1, n2]`.  x2=None is x1 with itself, for half the work.
     Memory: blocks of samples and outputs of 128 MB, or one gradient of one output if that is larger.
-    dtype: that of f; numpy float64 data are computed in float64.  numpy in, numpy out.  Traced data and parameters work.
+    dtype: that of f; numpy float64 data are computed in float64.  numpy in, numpy out.  Traced data and parameters
+    work.
     Raises: ValueError for an empty batch, or samples of x1 and x2 of different shapes.
 
     >>> import numpy as np, widenet as wn
@@ -84,13 +85,18 @@ def is_architecture(f: Any) -> bool:
     return len(positional) == 1 and not any(p.kind is p.VAR_POSITIONAL for p in required)
 
 
-def reader_of(f: Function | Net) -> Reader:
+def as_function(f: Any) -> Function:
+    """f(params, x), of an architecture or of such a function."""
+    return function_of(f) if is_architecture(f) else f
+
+
+def reader_of(f: Any) -> Reader:
     """How the tangent kernel of an architecture, or of any f(params, x), is computed."""
-    return structured_reader(f) if is_architecture(f) else jacobian_reader(f)  # type: ignore[arg-type]
+    return structured_reader(f) if is_architecture(f) else jacobian_reader(f)
 
 
 def _tangent_kernel(f: Any, params: Any, output_axes: int) -> KernelFunction:
-    reader, function = reader_of(f), function_of(f) if is_architecture(f) else f
+    reader, function = reader_of(f), as_function(f)
 
     def kernel(x1: Any, x2: Any = None) -> Any:
         x1, x2 = _data(x1, x2)
@@ -103,7 +109,9 @@ def _tangent_kernel(f: Any, params: Any, output_axes: int) -> KernelFunction:
     return kernel
 
 
-def _compute(reader: Reader, f: Function, params: Any, x1: Any, x2: Any, output_axes: int) -> tuple[Any, tuple[int, ...]]:
+def _compute(
+    reader: Reader, f: Function, params: Any, x1: Any, x2: Any, output_axes: int
+) -> tuple[Any, tuple[int, ...]]:
     out = jax.eval_shape(f, params, x1[:1]).shape[1:]
     job = Job(reader, params, math.prod(out), output_axes)
     size = block_size(job, x1, max(x1.shape[0], 0 if x2 is None else x2.shape[0]))

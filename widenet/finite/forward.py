@@ -114,8 +114,8 @@ def _check_fan_in(w: Array, x: Array, var: Var, scope: Scope) -> None:
     assert isinstance(var.op, Linear)
     size = scope.program.input.channels
     raise ValueError(
-        f"{describe(var)} takes {w.shape[0]} channels in params[{scope.names[var.op.weight]!r}], but is given {x.shape[-1]} "
-        f"(data with {size} features): params were made for data of another shape, or for another net."
+        f"{describe(var)} takes {w.shape[0]} channels in params[{scope.names[var.op.weight]!r}], but is given "
+        f"{x.shape[-1]} (x has {size} features): params were made for data of another shape, or for another net."
     )
 
 
@@ -180,7 +180,7 @@ def per_copy(op: Repeat, var: Var, scope: Scope) -> tuple[Any, Any]:
     made = {leaf.shape[0] for leaf in jax.tree.leaves(entry)}
     if made - {op.times}:
         raise ValueError(
-            f"params[{scope.names[var]!r}] has {made.pop()} copies of its block, but the net repeats it {op.times} times: "
-            "made for another depth?"
+            f"params[{scope.names[var]!r}] has {max(made)} copies of its block, but the net repeats it {op.times} "
+            "times: made for another depth?"
         )
     return entry, None if key is None else copy_keys(key, op.times)

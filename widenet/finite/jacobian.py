@@ -33,7 +33,7 @@ class Reader:
 
 def jacobian_reader(f: Function) -> Reader:
     """The reader of any f(params, x), by reverse mode, whose rows do not depend on each other."""
-    return Reader(jax.jit(partial(_gradients, f)), _inner_products, lambda shape: 1)
+    return Reader(jax.jit(partial(_gradients, f)), _inner_products, lambda _: 1)
 
 
 def one_hot(outputs: Array, y: Array) -> Array:

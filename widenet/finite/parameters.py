@@ -48,7 +48,7 @@ def whole_width(width: Any) -> int:
     except TypeError:
         number = 0
     if number < 1:
-        raise ValueError(f"width is the number of hidden channels of the finite network, a whole number >= 1; got {width!r}.")
+        raise ValueError(f"width is the number of hidden channels, a whole number >= 1; got {width!r}.")
     return number
 
 
@@ -93,7 +93,7 @@ def draw_program(program: Program, key: Any, width: int, dtype: Any) -> Params:
 @singledispatch
 def draw(op: Op, uses: list[Var], key: Any, width: int, dtype: Any) -> Mapping[str, Any]:
     """The parameters of one owner, which makes the variables `uses`."""
-    raise NotImplementedError(f"the finite reading has no parameters for {type(op).__name__}; see finite/parameters.py.")
+    raise NotImplementedError(f"the finite reading has no parameters for {type(op).__name__}: see finite/parameters")
 
 
 @draw.register

@@ -18,7 +18,7 @@ from widenet.finite.empirical import as_kind, precision_of
 from widenet.finite.forward import evaluate
 from widenet.finite.moments import Moments
 from widenet.finite.parameters import as_key, draw_program, whole_width
-from widenet.finite.structured import contract, features_and_output, rows
+from widenet.finite.structured import contract, output_and_features, rows
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import describe, shape_text
 from widenet.progress import progress
@@ -27,8 +27,8 @@ from widenet.progress import progress
 NTK_OUTPUTS = 4
 # A stopping rule looks only so often: looking after every sample would stop on lucky, too small errors.
 LOOK_EVERY = 16
-# Numbers that the networks of one batch may hold, and the most networks in one: 128 MB in float64.
-BATCH_NUMBERS, BATCH_NETWORKS = 2**24, 64
+# Numbers that the networks of one batch may hold (more leave the cache and gain nothing), and the most networks.
+BATCH_NUMBERS, BATCH_NETWORKS = 2**21, 64
 
 
 class MonteCarlo(NamedTuple):
@@ -59,15 +59,16 @@ def monte_carlo(
 
     mean = (1/m) sum_i k_i,   error = sqrt(sum_i (k_i - mean)^2 / (m (m - 1)))                (F6)
 
-    with k_i the kernel of network i: f(x1) f(x2), mean over the outputs (F3), and the inner product of gradients, mean over
-    the outputs (F5), of which 4 are used if there are as many as hidden channels.  Both are those of the limit up to a bias
-    O(1/width), which the error does not contain.  Dropout masks are drawn for every sample: a row of x1 with a row of x2 has
-    two masks; for x2=None an entry (i, i) has one.
+    with k_i the kernel of network i: f(x1) f(x2), mean over the outputs (F3), and the inner product of gradients, mean
+    over the outputs (F5), of which 4 are used if there are as many as hidden channels.  Both are those of the limit up
+    to a bias O(1/width), which the error does not contain.  Dropout masks are drawn for every sample: a row of x1 with
+    a row of x2 has two masks; for x2=None an entry (i, i) has one.
 
     key: an integer or a jax key; network i is drawn from `fold_in(key, i)`, so `batch` does not change the result.
-    samples: the most networks that are drawn.  tolerance: stop once the relative standard error, in Frobenius norm, of every
-    kernel is below (F8); if it never is, warn, and `reached` is False.  batch: networks at a time; None chooses by memory.
-    Shapes: x1 `[n1, *positions, d]`, x2 `[n2, *positions, d]` to `[n1, n2]`.  numpy in, numpy out, in its precision.
+    samples: the most networks that are drawn.  tolerance: stop once the relative standard error, in Frobenius norm, of
+    every kernel is below (F8); if it never is, warn, and `reached` is False.  batch: networks at a time; None chooses
+    by memory.  Shapes: x1 `[n1, *positions, d]`, x2 `[n2, *positions, d]` to `[n1, n2]`.
+    dtype: numpy in, numpy out, in its precision.  Inside somebody's jit or grad the data may be traced.
     Raises: ValueError for fewer than two samples, bad data, or an architecture whose output still has positions.
 
     >>> import numpy as np, widenet as wn
@@ -108,8 +109,8 @@ def _estimator(
             if checks.is_traced(x1) or checks.is_traced(x2):
                 return _traced(partial(_one_network, net, width, wanted, seed), x1, x2, samples, tolerance)
             size = min(samples, batch or batch_size(program, width, x1, x2))
-            networks = _networks(partial(draw, seed), jnp.asarray(x1), None if x2 is None else jnp.asarray(x2), samples, size)
-            moments, reached = _accumulate(networks, tolerance)
+            data = jax.tree.map(jnp.asarray, (x1, x2))
+            moments, reached = _accumulate(_networks(partial(draw, seed), *data, samples, size), tolerance)
         return _result(moments, reached, tolerance, x1)
 
     return estimate
@@ -135,8 +136,9 @@ def _data(x1: Any, x2: Any) -> tuple[Any, Any]:
 def _with_readout(program: Program, shape: tuple[int, ...]) -> Program:
     if program.output.positions:
         raise ValueError(
-            f"the network has no readout: its last layer, {describe(program.output)}, gives {shape_text(program.output)} "
-            f"of data {tuple(shape)}; end it with flatten, position_mean or select, then a dense layer."
+            f"the network has no readout: its last layer, {describe(program.output)}, gives "
+            f"{shape_text(program.output)} of data {tuple(shape)}; end it with flatten, position_mean or select, "
+            "then a dense layer."
         )
     return program
 
@@ -157,7 +159,7 @@ def _one_network(net: Net, width: int, wanted: Wanted, key: Any, i: Any, x1: Arr
     first, second = slice(x1.shape[0]), slice(0 if x2 is None else x1.shape[0], None)
     if not wanted.ntk:
         return Kernels(_second_moments(evaluate(program, params, both, key_masks), first, second), None)
-    y, layers = features_and_output(program, params, both, _some_outputs(program, width), key_masks)
+    y, layers = output_and_features(program, params, both, _some_outputs(program, width), key_masks)
     ntk = jnp.mean(contract(rows(layers, first), rows(layers, second), False), axis=-1)
     return Kernels(_second_moments(y, first, second) if wanted.nngp else None, ntk)
 
@@ -182,7 +184,7 @@ def batch_size(program: Program, width: int, x1: Any, x2: Any) -> int:
 
 def _everything(program: Program, width: int, x: Array) -> Any:
     params = draw_program(program, jax.random.key(0), width, x.dtype)
-    return params, features_and_output(program, params, x, _some_outputs(program, width))
+    return params, output_and_features(program, params, x, _some_outputs(program, width))
 
 
 def _networks(draw: Callable[..., Kernels], x1: Any, x2: Any, samples: int, batch: int) -> Iterator[Kernels]:
@@ -220,19 +222,28 @@ def _result(moments: Kernels, reached: bool, tolerance: float | None, like: Any)
             f"{tolerance:g}: give it {needed} samples.",
             stacklevel=3,
         )
-    parts = [part for m in moments for part in ((None, None) if m is None else (m.mean, m.error))]
-    arrays = [None if part is None else as_kind(part.astype(like.dtype), like) for part in parts]
-    return MonteCarlo(*arrays, count, reached)
+
+    def pair(m: Moments | None) -> tuple[Any, Any]:
+        return (None, None) if m is None else (_like(m.mean, like), _like(m.error, like))
+
+    return MonteCarlo(*pair(moments.nngp), *pair(moments.ntk), samples=count, reached=reached)
 
 
-def _traced(one: Callable[..., Kernels], x1: Array, x2: Array | None, samples: int, tolerance: float | None) -> MonteCarlo:
+def _like(array: np.ndarray, like: Any) -> Any:
+    return as_kind(array.astype(like.dtype), like)
+
+
+def _traced(
+    one: Callable[..., Kernels], x1: Array, x2: Array | None, samples: int, tolerance: float | None
+) -> MonteCarlo:
     """All samples in a loop of jax, for data that are traced."""
     if tolerance is not None:
         raise ValueError("monte_carlo inside jit, grad or vmap cannot stop early: leave out tolerance.")
     stacks = jax.lax.map(lambda i: one(i, x1, x2), jnp.arange(samples))
-    parts: list[Any] = []
-    for stack in stacks:
-        mean = None if stack is None else jnp.mean(stack, axis=0)
-        error = None if stack is None else jnp.std(stack, axis=0, ddof=1) / math.sqrt(samples)
-        parts += [mean, error]
-    return MonteCarlo(*parts, samples)
+
+    def pair(stack: Any) -> tuple[Any, Any]:
+        if stack is None:
+            return None, None
+        return jnp.mean(stack, axis=0), jnp.std(stack, axis=0, ddof=1) / math.sqrt(samples)
+
+    return MonteCarlo(*pair(stacks.nngp), *pair(stacks.ntk), samples=samples)

@@ -58,11 +58,13 @@ def _pair_numbers(program: Program) -> int:
 
 def features(program: Program, params: Any, x: Array, outputs: Array, key: Any = None) -> Layers:
     """The tangent features of the outputs with these (flat) indices at the samples x."""
-    return features_and_output(program, params, x, outputs, key)[1]
+    return output_and_features(program, params, x, outputs, key)[1]
 
 
-def features_and_output(program: Program, params: Any, x: Array, outputs: Array, key: Any = None) -> tuple[Array, Layers]:
-    """The same, with the outputs of the network `[n, k]`."""
+def output_and_features(
+    program: Program, params: Any, x: Array, outputs: Array, key: Any = None
+) -> tuple[Array, Layers]:
+    """The outputs of the network `[n, k]`, and its tangent features."""
     made = jax.eval_shape(lambda: _recorded(program, params, x, key, None)[1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _part(made, "h"))
 

@@ -22,8 +22,10 @@ from widenet.program.var import Var
 
 def mlp(activation: Activation = relu, depth: int = 3, *, sigma_w: Any = math.sqrt(2), sigma_b: Any = 0.0) -> Net:
     """A multilayer perceptron of `depth` hidden layers and one linear readout; images are flattened first."""
-    block = serial(activation, dense(sigma_w=sigma_w, sigma_b=sigma_b))
-    return serial(flatten(), dense(sigma_w=sigma_w, sigma_b=sigma_b), repeat(block, depth))
+    layer = dense(sigma_w=sigma_w, sigma_b=sigma_b)
+    if depth < 1:
+        return serial(flatten(), layer)
+    return serial(flatten(), layer, repeat(serial(activation, layer), depth - 1), activation, layer)
 
 
 def residual(

@@ -1,0 +1,62 @@
+"""The relu family as maps of the cosine distance, 1 - cos(theta) before to 1 - cos after (D3, D4).
+
+These activations are homogeneous, so the angle after depends on the angle before alone, not on the variances;
+and near theta = 0 the distance is what keeps its digits, where the cosine does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from widenet.activations.arccos_table import P_DOUBLE, P_SINGLE, R_DOUBLE, R_SINGLE
+from widenet.activations.numerics import horner, ratio, root
+
+
+@jax.custom_jvp
+def arc_cosine(gap: Array) -> tuple[Array, Array, Array]:
+    """1 - kappa_1, theta / pi and kappa_0 = 1 - theta / pi at cos(theta) = 1 - gap, each to full relative accuracy.
+
+    kappa_1 = (sin(theta) + (pi - theta) cos(theta)) / pi.  (D2)
+
+    Source: Cho & Saul 2009, eq. (6).
+    """
+    m = jnp.minimum(gap, 2 - gap)
+    double = gap.dtype == jnp.float64
+    small = np.sqrt(2).item() / np.pi * root(m) * horner(P_DOUBLE if double else P_SINGLE, m)
+    excess = m * root(m) * horner(R_DOUBLE if double else R_SINGLE, m) / np.pi  # (sin t - t cos t) / pi
+    near = gap <= 1
+    lost = jnp.where(near, gap, 1) - excess
+    return lost, jnp.where(near, small, 1 - small), jnp.where(near, 1 - small, small)
+
+
+@arc_cosine.defjvp
+def _arc_cosine_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+    """d(1 - kappa_1) = kappa_0 dgap;  dtheta = dgap / sin(theta), taken as 0 at the poles: the mean of a cone's slopes."""
+    (gap,), (change,) = primals, tangents
+    lost, turned, rest = arc_cosine(gap)
+    turn = ratio(change, np.pi * root(gap * (2 - gap)))
+    return (lost, turned, rest), (rest * change, turn, -turn)
+
+
+def two_slopes_distance(gap: Array, a: Any, b: Any) -> tuple[Array, Array]:
+    """For phi(u) = a min(u, 0) + b max(u, 0): the cosine distance after, and E[phi'(u) phi'(v)]. (D4)
+
+    gap' = (a b gap + (b - a)^2 (1 - kappa_1) / 2) / ((a^2 + b^2) / 2),  slope = a b + (b - a)^2 kappa_0 / 2.
+    """
+    lost, _, kappa_0 = arc_cosine(gap)
+    jump = (b - a) ** 2 / 2
+    return ratio(a * b * gap + jump * lost, (a**2 + b**2) / 2), a * b + jump * kappa_0
+
+
+def two_levels_distance(gap: Array, a: Any, b: Any) -> tuple[Array, Array]:
+    """For phi(u) = a (u < 0), b (u > 0): the cosine distance after, and 0, the slope almost everywhere. (D3)
+
+    gap' = (b - a)^2 theta / (pi (a^2 + b^2)).
+    """
+    turned = arc_cosine(gap)[1]
+    return ratio((b - a) ** 2 * turned, jnp.asarray(a**2 + b**2)), jnp.zeros_like(gap)
