@@ -27,10 +27,12 @@ def result(script, *more):
     return json.loads(script.parents[1].joinpath("figures", "sum", *more, "result.json").read_text())
 
 
-@pytest.mark.parametrize(("main", "code"), [(right, 0), (wrong, 1), (skipped, 0)])
-def test_exit_code_is_one_if_a_claim_fails(script, main, code):
+@pytest.mark.parametrize(
+    ("main", "code", "verdict"), [(right, 0, "pass"), (wrong, 1, "fail"), (skipped, 0, "not checked")]
+)
+def test_exit_code_is_one_if_a_claim_fails(script, main, code, verdict):
     assert run(main, script, []) == code
-    assert result(script)["verdict"] == ("fail" if code else "pass")
+    assert result(script)["verdict"] == verdict
 
 
 def test_result_says_what_was_found_and_how(script):

@@ -19,28 +19,25 @@ from widenet.activations.numerics import horner, ratio, root
 
 @jax.custom_jvp
 def arc_cosine(gap: Array) -> tuple[Array, Array, Array]:
-    """1 - kappa_1, theta / pi and kappa_0 = 1 - theta / pi at cos(theta) = 1 - gap, each to full relative accuracy.
+    """(sin t - t cos t) / pi of the angle t to the nearer pole, theta / pi, and kappa_0 = 1 - theta / pi. (D2)
 
-    kappa_1 = (sin(theta) + (pi - theta) cos(theta)) / pi.  (D2)
-
-    Source: Cho & Saul 2009, eq. (6).
+    cos(theta) = 1 - gap.  Each is accurate relative to itself.  Source: Cho & Saul 2009, eq. (6).
     """
     m = jnp.minimum(gap, 2 - gap)
     double = gap.dtype == jnp.float64
     small = np.sqrt(2).item() / np.pi * root(m) * horner(P_DOUBLE if double else P_SINGLE, m)
-    excess = m * root(m) * horner(R_DOUBLE if double else R_SINGLE, m) / np.pi  # (sin t - t cos t) / pi
+    excess = m * root(m) * horner(R_DOUBLE if double else R_SINGLE, m) / np.pi
     near = gap <= 1
-    lost = jnp.where(near, gap, 1) - excess
-    return lost, jnp.where(near, small, 1 - small), jnp.where(near, 1 - small, small)
+    return excess, jnp.where(near, small, 1 - small), jnp.where(near, 1 - small, small)
 
 
 @arc_cosine.defjvp
 def _arc_cosine_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
-    """d(1 - kappa_1) = kappa_0 dgap;  dtheta = dgap / sin(theta), taken as 0 at the poles: the mean of a cone's slopes."""
+    """d excess = t sin(t) dt / pi;  dtheta = dgap / sin(theta), taken as 0 at the poles: the mean of a cone's slopes."""
     (gap,), (change,) = primals, tangents
-    lost, turned, rest = arc_cosine(gap)
+    excess, turned, rest = arc_cosine(gap)
     turn = ratio(change, np.pi * root(gap * (2 - gap)))
-    return (lost, turned, rest), (rest * change, turn, -turn)
+    return (excess, turned, rest), (jnp.where(gap <= 1, turned, -rest) * change, turn, -turn)
 
 
 def two_slopes_distance(gap: Array, a: Any, b: Any) -> tuple[Array, Array]:
@@ -48,9 +45,11 @@ def two_slopes_distance(gap: Array, a: Any, b: Any) -> tuple[Array, Array]:
 
     gap' = (a b gap + (b - a)^2 (1 - kappa_1) / 2) / ((a^2 + b^2) / 2),  slope = a b + (b - a)^2 kappa_0 / 2.
     """
-    lost, _, kappa_0 = arc_cosine(gap)
-    jump = (b - a) ** 2 / 2
-    return ratio(a * b * gap + jump * lost, (a**2 + b**2) / 2), a * b + jump * kappa_0
+    excess, _, kappa_0 = arc_cosine(gap)
+    norm, jump = (a**2 + b**2) / 2, (b - a) ** 2 / 2
+    # kappa_1 - cos is the excess for an acute angle, kappa_1 itself for an obtuse one: neither form cancels
+    turned = jnp.where(gap <= 1, norm * gap, (a + b) ** 2 / 2 - a * b * (2 - gap)) - jump * excess
+    return ratio(turned, jnp.asarray(norm)), a * b + jump * kappa_0
 
 
 def two_levels_distance(gap: Array, a: Any, b: Any) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
@@ -82,34 +83,37 @@ def _first_free(own: str | None, label: str, taken: set[str]) -> str:
 
 
 def draw_program(program: Program, key: Any, width: int, dtype: Any) -> Params:
-    """The parameters of a program; entry i is drawn from `fold_in(key, i)`."""
+    """The parameters of a program: a single draw, cut into entries (one compilation of a generator, not one a layer)."""
+    shapes, tree = jax.tree.flatten(shapes_of(program, width), is_leaf=lambda node: isinstance(node, tuple))
+    sizes = [math.prod(shape) for shape in shapes]
+    normal = jax.random.normal(key, (sum(sizes),), dtype)
+    parts = jnp.split(normal, np.cumsum(sizes)[:-1])
+    return jax.tree.unflatten(tree, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
+
+
+def shapes_of(program: Program, width: int) -> Params:
+    """The shapes of the parameters of a program."""
     called = names(program)
-    return {
-        called[owner]: draw(uses[0].op, uses, jax.random.fold_in(key, i), width, dtype)
-        for i, (owner, uses) in enumerate(uses_by_owner(program).items())
-    }
+    return {called[owner]: entry_shapes(uses[0].op, uses, width) for owner, uses in uses_by_owner(program).items()}
 
 
 @singledispatch
-def draw(op: Op, uses: list[Var], key: Any, width: int, dtype: Any) -> Mapping[str, Any]:
-    """The parameters of one owner, which makes the variables `uses`."""
+def entry_shapes(op: Op, uses: list[Var], width: int) -> Mapping[str, Any]:
+    """The shapes of the parameters of one owner, which makes the variables `uses`."""
     raise NotImplementedError(f"the finite reading has no parameters for {type(op).__name__}: see finite/parameters")
 
 
-@draw.register
-def _linear(op: Linear, uses: list[Var], key: Any, width: int, dtype: Any) -> Mapping[str, Any]:
+@entry_shapes.register
+def _linear(op: Linear, uses: list[Var], width: int) -> Mapping[str, Any]:
     fan_in, fan_out = uses[0].args[0].channels.count(width), uses[0].channels.count(width)
-    key_w, key_b = jax.random.split(key)
-    entry = {"w": jax.random.normal(key_w, (fan_in, fan_out), dtype)}
-    if any(isinstance(use.op, Linear) and use.op.has_bias for use in uses):
-        entry["b"] = jax.random.normal(key_b, (fan_out,), dtype)
-    return entry
+    biased = any(isinstance(use.op, Linear) and use.op.has_bias for use in uses)
+    return {"w": (fan_in, fan_out), "b": (fan_out,)} if biased else {"w": (fan_in, fan_out)}
 
 
-@draw.register
-def _repeat(op: Repeat, uses: list[Var], key: Any, width: int, dtype: Any) -> Mapping[str, Any]:
-    keys = copy_keys(key, op.times)
-    return jax.vmap(lambda copy_key: draw_program(op.body, copy_key, width, dtype))(keys)
+@entry_shapes.register
+def _repeat(op: Repeat, uses: list[Var], width: int) -> Mapping[str, Any]:
+    body = shapes_of(op.body, width)
+    return jax.tree.map(lambda shape: (op.times, *shape), body, is_leaf=lambda node: isinstance(node, tuple))
 
 
 def copy_keys(key: Any, times: int) -> Any:

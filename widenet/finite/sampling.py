@@ -110,7 +110,8 @@ def _estimator(
                 return _traced(partial(_one_network, net, width, wanted, seed), x1, x2, samples, tolerance)
             size = min(samples, batch or batch_size(program, width, x1, x2))
             data = jax.tree.map(jnp.asarray, (x1, x2))
-            moments, reached = _accumulate(_networks(partial(draw, seed), *data, samples, size), tolerance)
+            networks = _networks(lambda i: draw(seed, i, *data), samples, size)
+            moments, reached = _accumulate(networks, tolerance)
         return _result(moments, reached, tolerance, x1)
 
     return estimate
@@ -187,10 +188,10 @@ def _everything(program: Program, width: int, x: Array) -> Any:
     return params, output_and_features(program, params, x, _some_outputs(program, width))
 
 
-def _networks(draw: Callable[..., Kernels], x1: Any, x2: Any, samples: int, batch: int) -> Iterator[Kernels]:
+def _networks(draw: Callable[[Array], Kernels], samples: int, batch: int) -> Iterator[Kernels]:
     """The kernels of network 0, 1, ..., drawn a batch at a time."""
     for start in progress(range(0, samples, batch), f"batches of {batch} random networks"):
-        made = jax.tree.map(np.asarray, draw(start + jnp.arange(batch), x1, x2))
+        made = jax.tree.map(np.asarray, draw(start + jnp.arange(batch)))
         for i in range(min(batch, samples - start)):
             yield jax.tree.map(lambda stack, i=i: stack[i].astype(np.float64), made)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from widenet.repro import report
-from widenet.repro.claim import Outcome
+from widenet.repro.claim import Outcome, Verdict
 from widenet.repro.figures import style
 from widenet.repro.header import Header, read_header
 
@@ -43,7 +43,7 @@ def run(main: Main, script: str, argv: Sequence[str] | None = None) -> int:
         outcomes = tuple(_told(main(asked)))
     found = report.Report(asked.header, outcomes, asked.seed, asked.quick, time.monotonic() - begin)
     print(f"{found}; wrote {report.write(found, asked.out)}")
-    return int(found.failed)
+    return int(found.verdict is Verdict.FAIL)
 
 
 def _told(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:

@@ -31,9 +31,10 @@ class Report:
     seconds: float
 
     @property
-    def failed(self) -> bool:
-        """Did a claim fail?  One that was not checked did not."""
-        return any(outcome.verdict is Verdict.FAIL for outcome in self.outcomes)
+    def verdict(self) -> Verdict:
+        """Fail if a claim failed, pass if those that were checked passed, not checked if none was."""
+        found = {outcome.verdict for outcome in self.outcomes}
+        return next((verdict for verdict in (Verdict.FAIL, Verdict.PASS) if verdict in found), Verdict.NOT_CHECKED)
 
     def __str__(self) -> str:
         counts = Counter(outcome.verdict for outcome in self.outcomes)
@@ -61,7 +62,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "title": report.header.title,
         "paper": report.header.paper,
         "run": "quick" if report.quick else "full",
-        "verdict": str(Verdict.FAIL if report.failed else Verdict.PASS),
+        "verdict": str(report.verdict),
         "claims": [_claim(outcome) for outcome in report.outcomes],
         "data": sorted({outcome.data for outcome in report.outcomes} - {""}),
         "seed": report.seed,
