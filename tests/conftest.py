@@ -10,9 +10,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
-import pytest  # noqa: E402
+import pytest
 
-from widenet.precision import float64  # noqa: E402
+from widenet.precision import float64
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,18 @@ from widenet.kernels import kernel as kernel_module
 from widenet.kernels.kernel import covariance, program_of
 
 KINKED = {"mlp_elu", "mlp_own"}  # integrated numerically with breakpoints: gradients to fewer digits
-FAST = {"mlp_relu", "mlp_erf", "residual", "concatenated", "rowwise_flatten", "repeated_rows", "rnn", "gru", "dropped", "mlp_tanh"}
+FAST = {
+    "mlp_relu",
+    "mlp_erf",
+    "residual",
+    "concatenated",
+    "rowwise_flatten",
+    "repeated_rows",
+    "rnn",
+    "gru",
+    "dropped",
+    "mlp_tanh",
+}
 every_net = pytest.mark.parametrize("name", NETS)
 # what compiles a whole network is run on a few of them, and on all in `make test-all`
 most_nets_slow = pytest.mark.parametrize(
@@ -115,7 +126,7 @@ def test_covariance_form_and_distance_form_agree(name, monkeypatch):
     program = program_of(NETS[name][0], x.shape)
     made = {}
     for distance in (False, True):
-        monkeypatch.setattr(kernel_module, "uses_distance", lambda program, d=distance: d)
+        monkeypatch.setattr(kernel_module, "uses_distance", lambda _, d=distance: d)
         made[distance] = covariance(program, jnp.asarray(x), jnp.asarray(y), ntk=True)
     for inner, dist in zip(made[False], made[True], strict=True):
         np.testing.assert_allclose(dist, inner, rtol=1e-9, atol=1e-10)

@@ -19,17 +19,19 @@ _NAMES = {
     "widenet.layers.combine": "scale residual add_up concatenate dropout",
     "widenet.layers.positions": "flatten position_mean position_sum select time_step mix_positions",
     "widenet.layers.repeat": "repeat",
-    "widenet.activations": "activation identity relu leaky_relu absolute abrelu step sign rectified_power erf scaled_erf gelu "
-    "sine cosine sin cos rbf exponential gaussian hermite monomial polynomial tanh sigmoid silu mish softplus elu selu "
-    "accuracy_table stated_error",
+    "widenet.activations": """
+        activation identity relu leaky_relu absolute abrelu step sign rectified_power erf scaled_erf gelu
+        sine cosine sin cos rbf exponential gaussian hermite monomial polynomial
+        tanh sigmoid silu mish softplus elu selu accuracy_table stated_error""",
     "widenet.kernels.kernel": "kernel nngp ntk Kernel",
-    "widenet.finite": "init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk empirical_nngp empirical_ntk "
-    "linearize taylor",
+    "widenet.finite": """
+        init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk
+        empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {"zoo": "widenet.layers.zoo", "predict": "widenet.predict", "datasets": "widenet.datasets"}
 
-__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604
+__all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,9 @@ def batch(x: Any, name: str) -> Any:
     bad = np.flatnonzero(~np.asarray(jnp.isfinite(x)).reshape(len(x), -1).all(axis=1))
     if len(bad):
         rows = ", ".join(map(str, bad[:SHOWN])) + (", ..." if len(bad) > SHOWN else "")
-        raise ValueError(f"{name} has NaN or infinite values in {len(bad)} of {len(x)} rows ({rows}): drop or impute them.")
+        raise ValueError(
+            f"{name} has NaN or infinite values in {len(bad)} of {len(x)} rows ({rows}): drop or impute them."
+        )
     return x
 
 
@@ -64,7 +66,9 @@ def same_features(x1: Any, x2: Any) -> None:
     if x1.shape[1:] == x2.shape[1:]:
         return
     if x1.ndim == x2.ndim == 2:
-        raise ValueError(f"x1 has {x1.shape[1]} features, x2 has {x2.shape[1]}: a kernel compares samples of one shape.")
+        raise ValueError(
+            f"x1 has {x1.shape[1]} features, x2 has {x2.shape[1]}: a kernel compares samples of one shape."
+        )
     raise ValueError(
         f"samples of x1 have shape {x1.shape[1:]}, those of x2 {x2.shape[1:]}: a kernel compares samples of one shape."
     )

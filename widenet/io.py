@@ -53,7 +53,9 @@ def _read_npz(path: Path) -> Table:
         names = arrays.files
         name = "x" if "x" in names else names[0] if len(names) == 1 else None
         if name is None:
-            raise ValueError(f"it holds {', '.join(names)}, and none is called x; save with np.savez(path, x=..., y=...).")
+            raise ValueError(
+                f"it holds {', '.join(names)}, and none is called x; save with np.savez(path, x=..., y=...)."
+            )
         return Table(arrays[name], arrays["y"] if "y" in names else None)
 
 
@@ -78,7 +80,9 @@ def _column(label: str, header: list[str] | None, width: int) -> int:
         return header.index(label)
     if label.lstrip("-").isdigit() and -width <= int(label) < width:
         return int(label)
-    raise ValueError(f"it has no column {label!r}; its columns are {', '.join(header) if header else f'0 to {width - 1}'}.")
+    raise ValueError(
+        f"it has no column {label!r}; its columns are {', '.join(header) if header else f'0 to {width - 1}'}."
+    )
 
 
 def _is_number(text: str) -> bool:

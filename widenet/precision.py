@@ -11,6 +11,6 @@ def float64() -> AbstractContextManager[None]:
     """A context in which jax computes in float64; the global configuration is left alone."""
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
-    from jax.experimental import enable_x64  # jax 0.7
+    from jax.experimental import enable_x64  # type: ignore[attr-defined, unused-ignore]  # jax 0.7
 
     return enable_x64()  # type: ignore[no-any-return, unused-ignore]

@@ -54,7 +54,9 @@ def test_the_covariance_form_is_the_distance_form(name):
         distance, slope = phi.distance(gap, *phi.params)
         variances = jnp.asarray(q1), jnp.asarray(q2)
         loose = 4 * np.sqrt(np.finfo(float).eps * max(q1, q2) / s)  # of an angle taken from a rounded covariance
-        np.testing.assert_allclose(duals.dual(phi, *variances, s * (1 - gap)), moments * (1 - distance), rtol=0, atol=4 * loose * max(s, 1))
+        np.testing.assert_allclose(
+            duals.dual(phi, *variances, s * (1 - gap)), moments * (1 - distance), rtol=0, atol=4 * loose * max(s, 1)
+        )
         np.testing.assert_allclose(duals.slope(phi, *variances, s * (1 - gap)), slope, rtol=0, atol=8 * loose)
 
 
@@ -94,6 +96,9 @@ def test_the_polynomials_have_the_accuracy_that_they_state(single, p_limit, r_li
         for i in range(1, 101):
             m = mp.mpf(i) / 100
             t = mp.acos(1 - m)
-            for table, value, limit in ((p, t / mp.sqrt(2 * m), p_limit), (r, (mp.sin(t) - t * mp.cos(t)) / m**1.5, r_limit)):
+            for table, value, limit in (
+                (p, t / mp.sqrt(2 * m), p_limit),
+                (r, (mp.sin(t) - t * mp.cos(t)) / m**1.5, r_limit),
+            ):
                 got = sum(mp.mpf(c) * m**j for j, c in enumerate(getattr(arccos_table, table)))
                 assert abs(got / value - 1) < limit

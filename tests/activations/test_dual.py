@@ -105,8 +105,6 @@ def test_orders_zero_and_one_are_step_and_relu_and_negative_ones_are_refused():
         acts.polynomial(())
 
 
-
-
 def test_functions_of_the_user_with_kinks_and_jumps():
     def broken(u):
         return jnp.where(u > 0.4, jnp.exp(-u), u)

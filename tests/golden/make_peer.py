@@ -12,14 +12,14 @@ from importlib.machinery import ModuleSpec
 class _Stub(types.ModuleType):
     """Stands for tensorflow and its bridge, which one experimental module of the peer imports."""
 
-    __path__: list = []
+    __path__ = ()
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
         return _Stub(name)
 
-    def __call__(self, *args, **options):
+    def __call__(self, *_, **__):
         return self
 
 

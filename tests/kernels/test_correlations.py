@@ -59,7 +59,7 @@ def test_a_gate_tied_to_its_branch_is_refused():
         h = wn.dense(x)
         return wn.dense(wn.sigmoid(h) * wn.relu(h))
 
-    with pytest.raises(NotImplementedError, match="dependent factors.*monte_carlo"):
+    with pytest.raises(NotImplementedError, match=r"dependent factors.*monte_carlo"):
         wn.kernel(net)(X)
 
 
@@ -68,7 +68,10 @@ def test_concatenation_weighs_blocks_by_their_channels():
         z = wn.relu(wn.dense(x, 1.5))
         return wn.dense(wn.concatenate(z, z, wn.erf(wn.dense(x, 0.5))))
 
-    blocks = [wn.nngp(lambda x: wn.dense(wn.relu(wn.dense(x, 1.5))))(X), wn.nngp(lambda x: wn.dense(wn.erf(wn.dense(x, 0.5))))(X)]
+    blocks = [
+        wn.nngp(lambda x: wn.dense(wn.relu(wn.dense(x, 1.5))))(X),
+        wn.nngp(lambda x: wn.dense(wn.erf(wn.dense(x, 0.5))))(X),
+    ]
     np.testing.assert_allclose(wn.nngp(net)(X), (2 * blocks[0] + blocks[1]) / 3, rtol=1e-13)
 
 

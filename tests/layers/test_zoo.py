@@ -9,7 +9,9 @@ from widenet.layers.zoo import parse
 from widenet.program.trace import trace
 
 
-@pytest.mark.parametrize("spec", ["mlp", "mlp:relu:3", "mlp:tanh:2:sigma_w=1.3:sigma_b=0.1", "residual:erf:4:scale=0.5"])
+@pytest.mark.parametrize(
+    "spec", ["mlp", "mlp:relu:3", "mlp:tanh:2:sigma_w=1.3:sigma_b=0.1", "residual:erf:4:scale=0.5"]
+)
 def test_a_short_form_gives_a_network(spec):
     assert trace(parse(spec), (2, 3)).output.positions == ()
 

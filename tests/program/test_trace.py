@@ -47,9 +47,17 @@ def test_channels_count_the_hidden_width():
 
 
 REFUSED = {
-    "two nonlinearities in a row": (lambda x: wn.relu(wn.erf(wn.dense(x))), (2, 3), r"relu.*erf \(layer 2\).*dense layer in between"),
+    "two nonlinearities in a row": (
+        lambda x: wn.relu(wn.erf(wn.dense(x))),
+        (2, 3),
+        r"relu.*erf \(layer 2\).*dense layer in between",
+    ),
     "a nonlinearity on data": (wn.relu, (2, 3), "is data.*put a dense layer before"),
-    "a nonlinearity on dropout": (lambda x: wn.relu(wn.dropout(wn.dense(x), 0.1)), (2, 3), "dropout after the activation"),
+    "a nonlinearity on dropout": (
+        lambda x: wn.relu(wn.dropout(wn.dense(x), 0.1)),
+        (2, 3),
+        "dropout after the activation",
+    ),
     "mismatched positions": (lambda x: wn.dense(x) + wn.dense(wn.position_mean(x)), (2, 4, 3), "equal positions.*pool"),
     "mismatched channels": (lambda x: wn.dense(x) + wn.dense(x, width=3), (2, 3), "equally many channels.*same width"),
     "concatenation and dense": (
@@ -59,9 +67,9 @@ REFUSED = {
     ),
     "a number added": (lambda x: wn.dense(x) + 1, (2, 3), "needs variables, but was given 1"),
     "a name never bound": (wn.serial(wn.dense(), wn.add("skip")), (2, 3), "'skip'.*never bound.*put bind"),
-    "nothing returned": (lambda x: None, (2, 3), "must return a variable.*None"),
+    "nothing returned": (lambda _: None, (2, 3), "must return a variable.*None"),
     "one weight, two fan-ins": (
-        lambda x, w=Weight(): wn.dense(wn.relu(wn.dense(x, weight=w)), weight=w),
+        lambda x: (lambda w: wn.dense(wn.relu(wn.dense(x, weight=w)), weight=w))(Weight()),
         (2, 3),
         "share one Weight.*make a second Weight",
     ),

@@ -27,7 +27,9 @@ class Activation:
     params: tuple[Any, ...] = ()
     prime: Callable[..., Activation] | None = None  # prime(*params): the derivative, almost everywhere
     closed: Callable[..., Array] | None = None  # closed(q1, q2, k, *params) = E[phi(u) phi(v)]
-    distance: Callable[..., tuple[Array, Array]] | None = None  # distance(gap, *params), see activations/cosine_distance.py
+    distance: Callable[..., tuple[Array, Array]] | None = (
+        None  # distance(gap, *params), see activations/cosine_distance.py
+    )
     breakpoints: tuple[float, ...] = ()  # where fn or one of its derivatives jumps
     average: Callable[..., Array] | None = None  # average(q, *params) = E phi(u)
     continuous: bool = True  # False: fn itself jumps at a breakpoint

@@ -33,7 +33,7 @@ def arc_cosine(gap: Array) -> tuple[Array, Array, Array]:
 
 @arc_cosine.defjvp
 def _arc_cosine_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
-    """d excess = t sin(t) dt / pi;  dtheta = dgap / sin(theta), taken as 0 at the poles: the mean of a cone's slopes."""
+    """d excess = t sin(t) dt / pi;  dtheta = dgap / sin(theta), 0 at the poles: the mean of a cone's slopes."""
     (gap,), (change,) = primals, tangents
     excess, turned, rest = arc_cosine(gap)
     turn = ratio(change, np.pi * root(gap * (2 - gap)))

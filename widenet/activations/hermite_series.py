@@ -124,6 +124,7 @@ def _smooth_mean_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tup
 
 
 def trapezoid(phi: Activation, q: Array, count: int = NODES) -> Array:
+    """E phi(u), u ~ N(0, q), by the trapezoid rule."""
     z, w = (jnp.asarray(x, q.dtype) for x in nodes(count))
     values = phi.fn(root(q)[..., None] * z, *phi.params)
     return jnp.einsum("...i,i->...", values, w, precision=jax.lax.Precision.HIGHEST)

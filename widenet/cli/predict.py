@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--net", required=True, help=NET_HELP)
     parser.add_argument("--label", metavar="COLUMN", help="name or number of the target column of .csv files")
     parser.add_argument("--regression", action="store_true", help="integer targets are numbers, not classes")
-    parser.add_argument("--noise", type=float, default=1e-3, help="variance of the noise / mean of the kernel's diagonal")
+    parser.add_argument(
+        "--noise", type=float, default=1e-3, help="variance of the noise / mean of the kernel's diagonal"
+    )
     parser.add_argument("--out", metavar="P.npz", help="where to write the predictions")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
 
@@ -35,7 +37,9 @@ def run(options: argparse.Namespace) -> None:
     if train.y is None:
         raise ValueError(f"{options.train} has no targets: save y in the .npz, or name the column with --label.")
     classes = _classes(train.y) if not options.regression else None
-    targets = train.y if classes is None else wn.predict.centred_one_hot(np.searchsorted(classes, train.y), len(classes))
+    targets = (
+        train.y if classes is None else wn.predict.centred_one_hot(np.searchsorted(classes, train.y), len(classes))
+    )
     inner, cross = wn.kernel(net)(train.x), wn.kernel(net)(test.x, train.x)
     results: dict[str, Any] = {}
     for name in ("nngp", "ntk"):

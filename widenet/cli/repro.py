@@ -24,7 +24,9 @@ def run(options: argparse.Namespace) -> int:
     """List the scripts, or run one in a process of its own."""
     scripts = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
     if not scripts:
-        raise FileNotFoundError("the scripts of the papers are in a checkout of the repository (paper_repro/), not here.")
+        raise FileNotFoundError(
+            "the scripts of the papers are in a checkout of the repository (paper_repro/), not here."
+        )
     if options.list or options.key is None:
         for key, path in scripts.items():
             print(f"{key:12} {_title(path)}")

@@ -51,7 +51,7 @@ def mnist(folder: str | Path | None = None) -> Split:
 
 
 def mnist_or_digits(seed: int = 0) -> Split:
-    """MNIST where WIDENET_DATA has it, else scikit-learn's digits, shuffled and split 1297 to 500; `name` says which."""
+    """MNIST where WIDENET_DATA has it, else the digits, shuffled and split 1297 to 500; `name` says which."""
     try:
         return mnist()
     except FileNotFoundError:

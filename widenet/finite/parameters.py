@@ -83,7 +83,7 @@ def _first_free(own: str | None, label: str, taken: set[str]) -> str:
 
 
 def draw_program(program: Program, key: Any, width: int, dtype: Any) -> Params:
-    """The parameters of a program: a single draw, cut into entries (one compilation of a generator, not one a layer)."""
+    """The parameters of a program: a single draw, cut into entries (one compilation, not one a layer)."""
     shapes, tree = jax.tree.flatten(shapes_of(program, width), is_leaf=lambda node: isinstance(node, tuple))
     sizes = [math.prod(shape) for shape in shapes]
     normal = jax.random.normal(key, (sum(sizes),), dtype)

@@ -133,7 +133,7 @@ def equal_positions(cov: Form) -> Form:
             return cov
         case Dist():
             return Dist(jnp.einsum("pp...->p...", cov.cross), None, None, take(cov.ntk), cov.q1, cov.q2)
-    return Cov(*(take(k) for k in cov))  # type: ignore[arg-type]
+    return Cov(*(take(k) for k in cov))
 
 
 def all_positions(cov: Form) -> Form:
@@ -145,4 +145,4 @@ def all_positions(cov: Form) -> Form:
             ntk = None if cov.ntk is None else cov.ntk[:, None]
             zero1, zero2 = (jnp.zeros_like(q)[:, None] for q in (cov.q1, cov.q2))
             return Dist(cov.cross[:, None], zero1, zero2, ntk, cov.q1, cov.q2)
-    return Cov(*(None if k is None else k[:, None] for k in cov))  # type: ignore[arg-type]
+    return Cov(*(None if k is None else k[:, None] for k in cov))

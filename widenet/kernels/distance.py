@@ -50,7 +50,9 @@ def _without_data(step: Step, mode: Mode) -> Any:
 
     def compute(*covs: Form) -> Form:
         form = distance_of if mode.distance else covariance_of
-        ready = [form(k, need.full, mode) if isinstance(k, Data) else k for need, k in zip(step.needs, covs, strict=True)]
+        ready = [
+            form(k, need.full, mode) if isinstance(k, Data) else k for need, k in zip(step.needs, covs, strict=True)
+        ]
         return step.compute(*ready)
 
     return compute
@@ -63,7 +65,9 @@ def distance_rule(op: Op, planner: Planner, key: Key) -> Step:
     return Step(step.needs, lambda *covs: as_dist(step.compute(*covs), planner.mode.same))
 
 
-def blocks(fn: Callable[..., Array], k: Dist, *samples: tuple[Array, Array]) -> tuple[Array, Array | None, Array | None]:
+def blocks(
+    fn: Callable[..., Array], k: Dist, *samples: tuple[Array, Array]
+) -> tuple[Array, Array | None, Array | None]:
     """fn(distance, left and right values of each of `samples`) for the cross block and the two blocks of one sample.
 
     samples: pairs of values `[P, n1]`, `[P, n2]`, shaped to broadcast over each block.
@@ -179,7 +183,10 @@ def _lincomb(op: LinComb, planner: Planner, key: Key) -> Step:
 
 @jax.jit
 def _sum_numbers(coeffs: Sequence[Any], covs: Sequence[Dist]) -> Dist:
-    """A sum of independent variables: s' d' = sum_i s_i d_i + sum_{i<j} (p_i1 p_j2 - p_j1 p_i2)^2 / (s' + sum_i s_i) (K9)."""
+    """A sum of independent variables. (K9)
+
+    s' d' = sum_i s_i d_i + sum_{i<j} (p_i1 p_j2 - p_j1 p_i2)^2 / (s' + sum_i s_i)
+    """
     weights = [jnp.asarray(c, k.q1.dtype) for c, k in zip(coeffs, covs, strict=True)]
     qs = [(w * k.q1, w * k.q2) for w, k in zip(weights, covs, strict=True)]
     q1, q2 = sum(q for q, _ in qs), sum(q for _, q in qs)
@@ -196,7 +203,9 @@ def _sum_numbers(coeffs: Sequence[Any], covs: Sequence[Dist]) -> Dist:
 
     cross = distance([k.cross for k in covs], [outer(*q, full) for q in qs], outer(q1, q2, full))
     self1, self2 = (
-        zero_at_equal(distance([k[1 + i] for k in covs], [(q[i][:, None], q[i][None]) for q in qs], (new[:, None], new[None])))
+        zero_at_equal(
+            distance([k[1 + i] for k in covs], [(q[i][:, None], q[i][None]) for q in qs], (new[:, None], new[None]))
+        )
         if full
         else None
         for i, new in enumerate((q1, q2))
@@ -262,7 +271,7 @@ def _take(k: Dist, at: Any) -> Dist:
             return None
         return part[at][:, at] if k.cross.ndim == 4 else part[at]
 
-    return Dist(*map(take, k[:4]), k.q1[at], k.q2[at])  # type: ignore[arg-type]
+    return Dist(*map(take, k[:4]), k.q1[at], k.q2[at])
 
 
 @jax.jit
@@ -289,7 +298,11 @@ def _mix_numbers(matrix: Any, k: Dist, full: bool, same: bool) -> Dist:
     if full:
         cross, self1, self2 = blocks(distance, mixed, own, means, total, (q1, q2))
     else:
-        cross, self1, self2 = distance(mixed.cross, *(outer(*v, False) for v in (own, means, total, (q1, q2)))), None, None
+        cross, self1, self2 = (
+            distance(mixed.cross, *(outer(*v, False) for v in (own, means, total, (q1, q2)))),
+            None,
+            None,
+        )
     if same:
         at = jnp.eye(cross.shape[-1], dtype=bool)
         cross = jnp.where(at & jnp.eye(len(m), dtype=bool)[:, :, None, None] if full else at, 0.0, cross)

@@ -21,7 +21,7 @@ from widenet.precision import float64
 from widenet.program.ops import Nonlin, Repeat
 from widenet.program.rewrite import unroll_bypassed
 from widenet.program.trace import Net, Program, trace
-from widenet.program.var import Var, describe, shape_text
+from widenet.program.var import describe, shape_text
 
 Batch = Float[Array, "n *positions d"]
 
@@ -89,7 +89,8 @@ def program_of(net: Net, shape: tuple[int, ...]) -> Program:
     program = unroll_bypassed(trace(net, shape))
     if program.output.positions:
         raise ValueError(
-            f"the network has no readout: its last layer, {describe(program.output)}, gives {shape_text(program.output)} "
+            f"the network has no readout: its last layer, {describe(program.output)}, "
+            f"gives {shape_text(program.output)} "
             f"of data {tuple(shape)}; end it with flatten, position_mean or select, then a dense layer."
         )
     return program

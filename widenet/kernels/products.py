@@ -16,7 +16,6 @@ from widenet.kernels.schedule import Key, Planner, Step
 from widenet.program.ops import Dropout, LinComb, Nonlin, Product
 from widenet.program.var import Var, describe, is_gaussian
 
-
 Part = tuple[tuple[Key, ...], Callable[..., "Moment"]]
 
 

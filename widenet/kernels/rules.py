@@ -66,7 +66,9 @@ def _input(op: Input, planner: Planner, key: Key) -> Step:
 @pair.register
 def _linear(op: Linear, planner: Planner, key: Key) -> Step:
     u, v = key.u.op, key.v.op
-    assert isinstance(u, Linear) and isinstance(v, Linear) and u.weight is v.weight, "else zero"
+    assert isinstance(u, Linear)
+    assert isinstance(v, Linear)
+    assert u.weight is v.weight, "else zero"
     bias = (u.sigma_b, v.sigma_b) if u.has_bias and v.has_bias else (0.0, 0.0)
     arguments = Key(key.u.args[0], key.v.args[0], key.full)
     sigmas = (scalar(u.sigma_w), scalar(v.sigma_w), *map(scalar, bias))
@@ -108,7 +110,9 @@ def _nonlin(op: Nonlin, planner: Planner, key: Key) -> Step:
 
 
 @partial(jax.jit, static_argnames=("same_variable", "full", "mode"))
-def _nonlin_numbers(phi: Any, psi: Any, q: tuple[Array, ...], k: Cov | None, same_variable: bool, full: bool, mode: Any) -> Cov:
+def _nonlin_numbers(
+    phi: Any, psi: Any, q: tuple[Array, ...], k: Cov | None, same_variable: bool, full: bool, mode: Any
+) -> Cov:
     qa1, qa2, qb1, qb2 = q
     phi, psi = (in_dtype(f, qa1.dtype) for f in (phi, psi))
 
@@ -218,8 +222,7 @@ def _flatten(op: Flatten, planner: Planner, key: Key) -> Step:
         raise NotImplementedError(f"{key.u} and {key.v} share a weight but flatten differently many positions.")
 
     def compute(k: Cov | Dist) -> Cov:
-        mean = jax.tree.map(lambda part: jnp.mean(part, axis=0, keepdims=True), as_cov(k))
-        return mean
+        return jax.tree.map(lambda part: jnp.mean(part, axis=0, keepdims=True), as_cov(k))
 
     return Step((Key(x, y),), compute)
 

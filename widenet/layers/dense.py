@@ -10,7 +10,9 @@ from widenet.program.var import Channels, Var
 
 
 @layer
-def dense(x: Var, sigma_w: Any = 1.0, sigma_b: Any = 0.0, *, width: int | None = None, weight: Weight | None = None) -> Var:
+def dense(
+    x: Var, sigma_w: Any = 1.0, sigma_b: Any = 0.0, *, width: int | None = None, weight: Weight | None = None
+) -> Var:
     """A dense layer at every position, in the NTK parametrization.
 
     h = sigma_w / sqrt(fan_in) W x + sigma_b b,  W and b standard normal        (T1)

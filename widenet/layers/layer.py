@@ -46,7 +46,7 @@ def serial(*layers: Net) -> Net:
     return net
 
 
-class bind:  # noqa: N801 - reads as a layer
+class bind:
     """A layer of `serial` that gives the variable at this point a name."""
 
     def __init__(self, name: str) -> None:
@@ -58,7 +58,7 @@ class bind:  # noqa: N801 - reads as a layer
         return x
 
 
-class add:  # noqa: N801 - reads as a layer
+class add:
     """A layer of `serial` that adds `scale` times the variable bound to `name`."""
 
     def __init__(self, name: str, scale: Any = 1.0) -> None:

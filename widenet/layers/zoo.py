@@ -19,8 +19,10 @@ from widenet.program.ops import Weight
 from widenet.program.trace import Net
 from widenet.program.var import Var
 
+SQRT_2 = math.sqrt(2)  # keeps the variance of a relu network
 
-def mlp(activation: Activation = relu, depth: int = 3, *, sigma_w: Any = math.sqrt(2), sigma_b: Any = 0.0) -> Net:
+
+def mlp(activation: Activation = relu, depth: int = 3, *, sigma_w: Any = SQRT_2, sigma_b: Any = 0.0) -> Net:
     """A multilayer perceptron of `depth` hidden layers and one linear readout; images are flattened first."""
     layer = dense(sigma_w=sigma_w, sigma_b=sigma_b)
     if depth < 1:

@@ -45,7 +45,8 @@ def cross_matrix(k: Any, n: int) -> np.ndarray:
     k = finite(k, "the kernel of test against training samples")
     if k.ndim != 2 or k.shape[1] != n:
         raise ValueError(
-            f"the kernel of test against training samples has shape {k.shape}, but needs {n} columns: kernel(net)(x_test, x_train)."
+            f"the kernel of test against training samples has shape {k.shape}, "
+            f"but needs {n} columns: kernel(net)(x_test, x_train)."
         )
     return k
 

@@ -22,7 +22,9 @@ class GradientFlow:
     y: np.ndarray  # [n] or [n, outputs]
 
     def mean(self, ntk_test: Any, t: float = np.inf) -> np.ndarray:
-        """The mean of trained networks at test samples, `[m]` or `[m, outputs]`: Theta_*X Theta^-1 (1 - e^(-t Theta / n)) y.
+        """The mean of trained networks at test samples, `[m]` or `[m, outputs]`.
+
+        Theta_*X Theta^-1 (1 - e^(-t Theta / n)) y        (P3)
 
         ntk_test: `[m, n]`.  t: time, that is learning rate times steps; inf for the end of training.
         Source: jacot2018, sec. 5; lee2019, eq. (14).
@@ -55,7 +57,7 @@ class GradientFlow:
 
 
 def gradient_flow(ntk: Any, y: Any) -> GradientFlow:
-    """Gradient flow of the limit network on the training targets y, `[n]` or `[n, outputs]`, with its NTK `[n, n]` (P3).
+    """Gradient flow of the limit network on training targets y, `[n]` or `[n, outputs]`, with NTK `[n, n]` (P3).
 
     The eigendecomposition is made once; `.mean(...)`, `.covariance(...)` then serve any time.
     Raises: ValueError for shapes that do not fit, or an NTK with an eigenvalue that is negative beyond rounding.
@@ -77,7 +79,9 @@ def _learned(rates: np.ndarray, t: float) -> np.ndarray:
 
 
 def max_learning_rate(ntk: Any, *, momentum: float = 0.0) -> float:
-    """The largest stable learning rate of gradient descent on |f - y|^2 / (2 n): 2 (1 + momentum) / lambda_max(Theta / n) (P5).
+    """The largest stable learning rate of gradient descent on |f - y|^2 / (2 n).
+
+    2 (1 + momentum) / lambda_max(Theta / n)        (P5)
 
     Source: lee2019, sec. 2.3; with momentum: polyak1964.
     """

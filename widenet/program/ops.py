@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from widenet.program.var import Var
 
 
-
 @dataclass(frozen=True, eq=False)
 class Weight:
     """One Gaussian weight matrix with its bias.  Passing the same `Weight` twice ties two layers.
@@ -59,6 +58,7 @@ class Linear(Op):
 
     @property
     def label(self) -> str:
+        """What error messages call it."""
         return "dense"
 
     @property
@@ -75,6 +75,7 @@ class Nonlin(Op):
 
     @property
     def label(self) -> str:
+        """What error messages call it."""
         return str(self.phi.name)
 
 
@@ -86,6 +87,7 @@ class LinComb(Op):
 
     @property
     def label(self) -> str:
+        """What error messages call it."""
         return "sum" if len(self.coeffs) > 1 else "scale"
 
 
@@ -98,6 +100,7 @@ class Mix(Op):
 
     @property
     def label(self) -> str:
+        """What error messages call it."""
         return self.name
 
 
@@ -112,6 +115,7 @@ class Concat(Op):
 
     @property
     def label(self) -> str:
+        """What error messages call it."""
         return "concatenate"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from widenet.program.ops import Input, Linear, Repeat, Weight
+from widenet.program.ops import Input, Linear, Weight
 from widenet.program.var import Channels, Var, describe, order, shape_text
 
 Net = Callable[[Var], Var]

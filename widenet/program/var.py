@@ -12,7 +12,6 @@ from typing import Any
 
 from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Mix, Nonlin, Op, Product, Repeat
 
-
 _made = count()
 
 
