@@ -152,8 +152,9 @@ def kernels_of_width(seed: int, width: int, trained: int) -> tuple[np.ndarray, n
     """NTK(x0, circle) of networks at t = 0 `[40, angles]`, and of the first ones after training `[trained, angles]`."""
     draws = keys(seed, 1, width, SPREAD_NETWORKS)
     x = jax.random.normal(jax.random.key(seed), (KERNEL_POINTS, 2), jnp.float32)
-    start = [kernel_at_start(key, width) for key in progress(draws, f"figure 1, width {width}, t = 0")]
-    end = [kernel_at_end(key, x, width) for key in progress(draws[:trained], f"figure 1, width {width}, trained")]
+    start = [np.asarray(kernel_at_start(key, width)) for key in progress(draws, f"figure 1, width {width}")]
+    draws = progress(draws[:trained], f"figure 1, width {width}, trained")
+    end = [np.asarray(kernel_at_end(key, x, width)) for key in draws]
     return np.array(start, np.float64), np.array(end, np.float64)
 
 
@@ -233,7 +234,7 @@ def trained_functions(seed: int, width: int, networks: int, x: Any, y: Any) -> t
     """Trained networks on the circle `[networks, angles]`, and their largest training errors `[networks]`."""
     x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
     draws = progress(keys(seed, 2, width, networks), f"figure 2, width {width}")
-    found = [trained_function(key, x, y, width) for key in draws]
+    found = [jax.device_get(trained_function(key, x, y, width)) for key in draws]
     return np.array([f for f, _ in found]), np.array([error for _, error in found])
 
 
@@ -328,7 +329,7 @@ def lines_of_width(draws: list[Any], x: Any, component: Any, width: int, every: 
     """Norms in time `[networks, times]` of what leaves the straight line, and of what is left of the jump along it."""
     x, direction = jnp.asarray(x, jnp.float32), jnp.asarray(component, jnp.float32)
     networks = progress(draws, f"figure 3, width {width}")
-    moved = np.array([displacement(key, x, direction, width, every) for key in networks], np.float64)
+    moved = np.array([np.asarray(displacement(key, x, direction, width, every)) for key in networks], np.float64)
     along = np.mean(moved * component, axis=2)
     h = moved - along[:, :, None] * component
     return np.sqrt(np.mean(h**2, axis=2)), np.abs(JUMP - along)

@@ -7,7 +7,8 @@ import numpy as np
 
 import widenet as wn
 
-NET = wn.serial(wn.dense(sigma_b=0.1), wn.repeat(wn.serial(wn.relu, wn.dense(sigma_b=0.1)), 5), wn.relu, wn.dense(width=3))
+BLOCK = wn.serial(wn.relu, wn.dense(sigma_b=0.1))
+NET = wn.serial(wn.dense(sigma_b=0.1), wn.repeat(BLOCK, 5), wn.relu, wn.dense(width=3))
 
 
 def test_parameters_are_standard_normal():
