@@ -12,7 +12,7 @@ As in the paper: ReLU without a gain, beta = 0.1 (sigma_w = 1, sigma_b = 0.1), f
 C = |f - f*|^2 / (2 N), all widths equal.  "L = 4" is read as 3 hidden layers in figures 1 and 2 and as 4 in figure 3:
 only so do the limit's range in figure 1 and its eigenvalues in figure 3 come out.
 Not as in the paper: width 10000 is replaced by 2000; the learning rate is 1 in figures 1 and 2 but about 7 in figure
-3, where t = steps x rate (at width 100, rate 1 gives the same curves to 0.001); the 100 inputs of figure 1, the four
+3, where t = steps x rate (at width 100, rate 1 gives the same curves to 0.003); the 100 inputs of figure 1, the four
 points of figure 2 (x1 x2 on the circle) and the batches of 512 digits are our own draws.  The tolerances of the
 eigenvalues are two standard deviations between batches.
 What is expected: the eigenvalues are printed in the paper, 0.14 and all orderings are read off its figures; the rest

@@ -64,7 +64,7 @@ def test_kernel_of_a_part_is_part_of_the_kernel(name):
         np.testing.assert_allclose(k[:2, 2:], block, rtol=1e-11, atol=1e-12)
 
 
-@every_net
+@most_nets_slow
 def test_nngp_alone_and_ntk_alone_are_those_of_both(name):
     x = samples(name)
     both = wn.kernel(NETS[name][0])(x)
@@ -82,7 +82,7 @@ def test_jit_and_vmap_do_not_change_the_kernel(name):
     np.testing.assert_allclose(rows, eager.ntk, rtol=1e-11, atol=1e-13)
 
 
-@every_net
+@most_nets_slow
 def test_dtype_of_the_inputs_is_kept(name):
     x = samples(name)
     k64, k32 = wn.kernel(NETS[name][0])(x), wn.kernel(NETS[name][0])(x.astype(np.float32))
@@ -120,7 +120,7 @@ def test_gradients_are_finite_where_samples_meet(name):
     assert np.isfinite(zero).all()
 
 
-@every_net
+@most_nets_slow
 def test_covariance_form_and_distance_form_agree(name, monkeypatch):
     x, y = samples(name), samples(name, 3, seed=1)
     program = program_of(NETS[name][0], x.shape)

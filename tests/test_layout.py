@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import widenet as wn
 from widenet.precision import float64
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "widenet").rglob("*.py"))
+SCRIPTS = sorted(path for folder in ("tests", "paper_repro") for path in (ROOT / folder).rglob("*.py"))
 PAGES = sorted((ROOT / "theory").glob("*.md"))
-MAY_IMPORT = {  # each room, and the rooms it may know
+FLOOR = {"precision", "progress", "checks"}  # what every room stands on
+PUBLIC = ""  # `import widenet`: every public name at once
+READINGS = {"program", "activations", "layers", "kernels", "finite", "predict"}
+MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new room gets a row
+    **dict.fromkeys(FLOOR, set()),
+    "io": set(),
     "program": set(),
     "activations": {"program"},
     "layers": {"program", "activations"},
@@ -22,44 +31,109 @@ MAY_IMPORT = {  # each room, and the rooms it may know
     "finite": {"program", "activations", "layers"},
     "predict": set(),
     "datasets": set(),
-    "repro": set(),
+    "repro": {PUBLIC},
+    "demo": {PUBLIC, "datasets", *READINGS},
+    "cli": {PUBLIC, "io", "datasets", "demo", "repro", *READINGS},
 }
 
 
 def imported(path):
-    """The modules that a file imports, whenever it does."""
+    """The dotted names that a file imports, whenever it does."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
+            assert not node.level, f"{path}: import from widenet by its name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(path):
+    """The folder of widenet that a file is in, or its own name if it is in none."""
+    return path.relative_to(ROOT / "widenet").parts[0].removesuffix(".py")
+
+
+def rooms_imported(path):
+    """The rooms that a file imports from; PUBLIC if it imports widenet itself."""
+    names = (name.split(".") for name in imported(path))
+    seconds = {name[1] if len(name) > 1 else PUBLIC for name in names if name[0] == "widenet"}
+    return {second if second in MAY_IMPORT else PUBLIC for second in seconds}
+
+
+def used(path):
+    """The dotted names that a file imports or writes out, such as jax.numpy.ndarray."""
+    yield from imported(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+
+
+def test_every_room_has_its_place():
+    assert {room_of(path) for path in FILES} - {"__init__"} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_imports_point_one_way(room):
     for path in FILES:
-        if path.relative_to(ROOT / "widenet").parts[0] != room:
-            continue
-        rooms = {name.split(".")[1] for name in imported(path) if name.startswith("widenet.")}
-        assert rooms & set(MAY_IMPORT) <= MAY_IMPORT[room] | {room}, path
+        if room_of(path) == room:
+            beyond = rooms_imported(path) - MAY_IMPORT[room] - FLOOR - {room}
+            assert not beyond, f"{path} imports {beyond}"
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("kernels", "import widenet as wn"),
+        ("kernels", "from widenet import relu"),
+        ("kernels", "from widenet import predict"),
+        ("program", "import widenet.kernels.kernel"),
+    ],
+)
+def test_an_import_that_points_up_is_seen(room, line, tmp_path):
+    (tmp_path / "file.py").write_text(line)
+    assert rooms_imported(tmp_path / "file.py") - MAY_IMPORT[room] - FLOOR
+
+
+PRIVATE = re.compile(r"jax\.(core|interpreters|_src|extend)\b|jaxlib\b")
 
 
 def test_only_public_jax_is_used():
-    for path in FILES:
-        for name in imported(path):
-            assert not re.match(r"jax\.(core|interpreters|_src|extend)", name), (path, name)
+    for path in [*FILES, *SCRIPTS]:
+        assert not [name for name in used(path) if PRIVATE.match(name)], path
+
+
+@pytest.mark.parametrize("line", ["from jax import core", "import jax.extend as e", "jax.core.Tracer", "import jaxlib"])
+def test_private_jax_is_seen(line, tmp_path):
+    (tmp_path / "file.py").write_text(line)
+    assert any(map(PRIVATE.match, used(tmp_path / "file.py")))
 
 
 def test_files_hold_one_idea():
-    for path in FILES:
+    for path in [*FILES, *SCRIPTS]:
         text = path.read_text()
         assert text.count("\n") <= 400, path
-        assert not re.search(r"TODO|FIXME|XXX", text), path
+        assert path == Path(__file__) or not re.search(r"TODO|FIXME|XXX", text), path
+
+
+def test_every_public_name_is_there():
+    for name in wn.__all__:
+        assert getattr(wn, name) is not None
+    assert len(set(wn.__all__)) == len(wn.__all__)
+    assert set(wn.__all__) < set(dir(wn))
+    with pytest.raises(AttributeError, match="widenet has no 'kernle'"):
+        wn.kernle  # noqa: B018
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if ">>> " in p.read_text()], ids=lambda path: path.stem)
+def test_examples_in_docstrings_run(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted
+    assert not found.failed
 
 
 def cited():
     """The tags that code cites."""
-    texts = (path.read_text() for path in FILES)
+    texts = (path.read_text() for path in [*FILES, *(ROOT / "paper_repro").glob("*.py")])
     return {tag for text in texts for tag in re.findall(r"\b([TDKFP]\d{1,2})\b(?=[,)\]-])", text)}
 
 

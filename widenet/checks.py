@@ -25,7 +25,8 @@ def is_traced(x: Any) -> bool:
 def batch(x: Any, name: str) -> Any:
     """`x` as a batch `[n, ..., d]`: a jax array or a numpy array of floating-point numbers.
 
-    Lists, integers and booleans become numpy float64; floating-point dtypes are kept; traced values pass.
+    Lists, integers, booleans and long doubles become numpy float64; other floating-point dtypes are kept, in native
+    byte order; traced values pass.
     Raises: TypeError for what is not numeric; ValueError for a wrong shape, an empty batch, NaN or infinity.
     """
     if is_traced(x):
@@ -36,7 +37,8 @@ def batch(x: Any, name: str) -> Any:
         raise ValueError(f"{name} must be a batch [n, ..., d], but has shape {x.shape}{hint}.")
     if 0 in x.shape:
         raise ValueError(f"{name} is empty: its shape is {x.shape}; give at least one sample and one feature.")
-    bad = np.flatnonzero(~np.asarray(jnp.isfinite(x)).reshape(len(x), -1).all(axis=1))
+    finite = np.isfinite(np.asarray(x))  # numpy's: jax would first round float64 to float32, where 1e300 is infinite
+    bad = np.flatnonzero(~finite.reshape(len(x), -1).all(axis=1))
     if len(bad):
         rows = ", ".join(map(str, bad[:SHOWN])) + (", ..." if len(bad) > SHOWN else "")
         raise ValueError(
@@ -47,10 +49,10 @@ def batch(x: Any, name: str) -> Any:
 
 def _as_array(x: Any, name: str) -> Any:
     array = x if isinstance(x, jax.Array) else _to_numpy(x, name)
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        return array
-    if array.dtype.kind in "iub":
+    if array.dtype.kind in "iub" or array.dtype == np.longdouble:
         return np.asarray(array, np.float64)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array if isinstance(array, jax.Array) else np.asarray(array, array.dtype.newbyteorder("="))
     raise TypeError(f"{name} must hold real numbers, but has dtype {array.dtype}; convert it to a float array.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 
 
 class Table(NamedTuple):
-    """Samples `[n, ..., d]` in float64 and, if the file has them, labels `[n]`."""
+    """Samples `[n, ..., d]` in float64 and, if the file has them, targets: `[n]`, or `[n, outputs]`."""
 
     x: np.ndarray
     y: np.ndarray | None
@@ -22,49 +23,64 @@ def read(path: str | Path, *, label: str | None = None) -> Table:
     """The data of a .npy, .npz or .csv file.
 
     .npz: `x` (or the only array), and `y` if there; .csv: numbers with or without a header, the column named or
-    numbered `label` becoming y.  Integer images [n, h, w] get a channel axis by the caller, not here.
+    numbered `label` becoming y.  Shapes are kept, but for y `[n, 1]`, which becomes `[n]`.
     Raises: FileNotFoundError, or ValueError that names the file and the remedy.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give a .npy, .npz or .csv file.")
     readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": lambda file: _read_csv(file, label)}
-    if path.suffix not in readers:
+    kind = path.suffix.lower()
+    if kind not in readers:
         raise ValueError(f"{path}: unknown kind {path.suffix or 'without ending'!r}; give a .npy, .npz or .csv file.")
     try:
-        table = readers[path.suffix](path)
-    except (OSError, EOFError, ValueError) as error:
+        x, y = readers[kind](path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    return Table(_numbers(path, table.x), table.y)
+    x = _numbers(path, "x", x)
+    return Table(x, None if y is None else _targets(path, y, len(x)))
 
 
-def _numbers(path: Path, x: np.ndarray) -> np.ndarray:
+def _numbers(path: Path, name: str, x: np.ndarray) -> np.ndarray:
     if x.dtype.kind not in "iufb":
-        raise ValueError(f"{path}: x has dtype {x.dtype}, which is not numeric; save it as floats.")
+        raise ValueError(f"{path}: {name} has dtype {x.dtype}, which is not numeric; save it as numbers.")
+    if not x.ndim:
+        raise ValueError(f"{path}: {name} is a single number; save one row a sample.")
     return np.asarray(x, np.float64)
 
 
+def _targets(path: Path, y: np.ndarray, n: int) -> np.ndarray:
+    _numbers(path, "y", y)  # checked, but integers stay integers
+    if len(y) != n:
+        raise ValueError(f"{path}: x has {n} samples, but y has {len(y)}; save one target a sample.")
+    return y[:, 0] if y.shape == (n, 1) else y
+
+
 def _read_npy(path: Path) -> Table:
-    return Table(np.load(path, allow_pickle=False), None)
+    with path.open("rb") as file:
+        return Table(np.lib.format.read_array(file, allow_pickle=False), None)
 
 
 def _read_npz(path: Path) -> Table:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not a whole .npz archive; save with np.savez(path, x=..., y=...).")
     with np.load(path, allow_pickle=False) as arrays:
         names = arrays.files
         name = "x" if "x" in names else names[0] if len(names) == 1 else None
         if name is None:
             raise ValueError(
-                f"it holds {', '.join(names)}, and none is called x; save with np.savez(path, x=..., y=...)."
+                f"it holds {', '.join(names) or 'nothing'}, and none is called x; "
+                "save with np.savez(path, x=..., y=...)."
             )
         return Table(arrays[name], arrays["y"] if "y" in names else None)
 
 
 def _read_csv(path: Path, label: str | None) -> Table:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte order mark
         rows = [row for row in csv.reader(file) if row]
+    header = rows.pop(0) if rows and not all(map(_is_number, rows[0])) else None
     if not rows:
-        raise ValueError("it has no rows.")
-    header = None if all(map(_is_number, rows[0])) else rows.pop(0)
+        raise ValueError("it has no rows of numbers.")
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(rows[0]) or not all(map(_is_number, row))), None)
     if wrong is not None:
         raise ValueError(f"data row {wrong} is not {len(rows[0])} numbers: {','.join(rows[wrong])[:60]!r}.")
@@ -101,6 +117,8 @@ def check_writable(path: str | Path, *, force: bool) -> Path:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"{path}: results are written as .npz; call it {path.with_suffix('.npz')}.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file.")
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists and is kept; choose another name, or overwrite it with --force.")
     if not path.parent.is_dir():

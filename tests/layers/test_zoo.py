@@ -17,7 +17,7 @@ def test_a_short_form_gives_a_network(spec):
 
 
 def test_options_of_a_short_form_are_used():
-    text = wn.show(parse("mlp:erf:2:sigma_w=1.25"), (2, 3))
+    text = wn.show(parse("mlp:erf:3:sigma_w=1.25"), (2, 3))
     assert "1.25 W1" in text
     assert "erf" in text
     assert "2 times" in text

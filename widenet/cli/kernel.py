@@ -16,13 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--net", required=True, help=NET_HELP)
     parser.add_argument("--out", required=True, metavar="K.npz", help="where to write nngp and ntk")
     parser.add_argument("--get", choices=("both", "nngp", "ntk"), default="both", help="default: both")
-    parser.add_argument("--rows", type=int, metavar="N", help="take the first N rows only")
+    parser.add_argument("--rows", type=positive, metavar="N", help="take the first N rows only")
     parser.add_argument("--float32", action="store_true", help="compute in float32 (default: float64)")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, as an argument."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more; got {text!r}")
+    return int(text)
+
+
 def run(options: argparse.Namespace) -> None:
-    """Read, compute, describe, write."""
+    """Read, compute, write, describe."""
     import numpy as np
 
     import widenet as wn
@@ -41,10 +48,10 @@ def run(options: argparse.Namespace) -> None:
     else:
         kernels = {options.get: getattr(wn, options.get)(net)(x1, x2)}
     print(f"computed in {time.perf_counter() - begin:.1f} s")
-    for name, k in kernels.items():
-        print(f"{name:5} {describe(k, square=x2 is None)}")
     save(options.out, force=options.force, **kernels)
-    print(f"wrote {options.out} ({', '.join(kernels)})")
+    print(f"wrote {options.out} ({', '.join(kernels)})", flush=True)
+    for name, k in kernels.items():  # eigenvalues take longer than the kernel: what is computed is safe by now
+        print(f"{name:5} {describe(k, square=x2 is None)}", flush=True)
 
 
 def describe(k: Any, *, square: bool) -> str:

@@ -31,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         return int(options.run(options) or 0)
-    except (ValueError, TypeError, OSError, ModuleNotFoundError, NotImplementedError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ModuleNotFoundError, NotImplementedError) as error:
         print(f"widenet: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("widenet: interrupted; nothing was written", file=sys.stderr)
+        print("widenet: interrupted; no file was left half written", file=sys.stderr)
         return 130

@@ -1,5 +1,5 @@
 """Data to run on: bundled with scikit-learn, or in a folder that the user names; nothing is downloaded."""
 
-from widenet.datasets.load import Split, digits, mnist, mnist_or_digits
+from widenet.datasets.load import Split, cifar10, digits, fashion_mnist, mnist, mnist_or_digits
 
-__all__ = ["Split", "digits", "mnist", "mnist_or_digits"]
+__all__ = ["Split", "cifar10", "digits", "fashion_mnist", "mnist", "mnist_or_digits"]

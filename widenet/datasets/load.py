@@ -12,7 +12,7 @@ VARIABLE = "WIDENET_DATA"
 
 
 class Split(NamedTuple):
-    """Images `[n, h, w]` in [0, 1] (float64) and their integer labels `[n]`, to train and to test on."""
+    """Images `[n, h, w]` or `[n, h, w, 3]` in [0, 1] (float64) and integer labels `[n]`, to train and to test on."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -35,19 +35,34 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def mnist(folder: str | Path | None = None) -> Split:
-    """MNIST from `mnist.npz` (x_train, y_train, x_test, y_test) in `folder`, or in the folder that WIDENET_DATA names.
+    """MNIST, 60000 to train and 10000 to test on, from `mnist.npz`: see `from_folder`."""
+    return from_folder("MNIST", "mnist.npz", folder)
+
+
+def fashion_mnist(folder: str | Path | None = None) -> Split:
+    """Fashion-MNIST, the first 10000 and 2000, from `fashion_mnist_12k.npz`: see `from_folder`."""
+    return from_folder("Fashion-MNIST", "fashion_mnist_12k.npz", folder)
+
+
+def cifar10(folder: str | Path | None = None) -> Split:
+    """CIFAR-10, 7000 and 2000 in colour, balanced over classes, from `cifar10_9k.npz`: see `from_folder`."""
+    return from_folder("CIFAR-10", "cifar10_9k.npz", folder)
+
+
+def from_folder(name: str, file: str, folder: str | Path | None) -> Split:
+    """The data `name` from a .npz file of x_train, y_train, x_test, y_test (bytes), in `folder` or WIDENET_DATA's.
 
     Raises: FileNotFoundError that says where it looked and how to name the folder.
     """
     named = folder or os.environ.get(VARIABLE)
     if not named:
-        raise FileNotFoundError(f"MNIST is not bundled: set {VARIABLE} to a folder that holds mnist.npz.")
-    path = Path(named) / "mnist.npz"
+        raise FileNotFoundError(f"{name} is not bundled: set {VARIABLE} to a folder that holds {file}.")
+    path = Path(named) / file
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: set {VARIABLE} to a folder that holds mnist.npz.")
+        raise FileNotFoundError(f"{path} does not exist: set {VARIABLE} to a folder that holds {file}.")
     with np.load(path) as arrays:
         x_train, x_test = (arrays[key] / 255 for key in ("x_train", "x_test"))
-        return Split(x_train, arrays["y_train"], x_test, arrays["y_test"], "MNIST")
+        return Split(x_train, arrays["y_train"], x_test, arrays["y_test"], name)
 
 
 def mnist_or_digits(seed: int = 0) -> Split:

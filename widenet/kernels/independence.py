@@ -29,7 +29,7 @@ def independent_groups(planner: Planner, u: Var, v: Var) -> list[Group]:
     for side, var in enumerate((u, v)):
         for factor in factors(var):
             one = Group((factor,), ()) if side == 0 else Group((), (factor,))
-            touching = [g for g in groups if _dependent(planner, g, factor)]
+            touching = [g for g in groups if any(dependent(planner, member, factor) for member in g.left + g.right)]
             groups = [g for g in groups if g not in touching]
             for g in touching:
                 one = Group(g.left + one.left, g.right + one.right)
@@ -37,13 +37,9 @@ def independent_groups(planner: Planner, u: Var, v: Var) -> list[Group]:
     return groups
 
 
-def _dependent(planner: Planner, group: Group, factor: Var) -> bool:
-    return any(
-        not planner.is_zero(g, h)
-        for member in group.left + group.right
-        for g in gaussians(member)
-        for h in gaussians(factor)
-    )
+def dependent(planner: Planner, x: Var, y: Var) -> bool:
+    """Are the coordinates of x and y functions of correlated Gaussian variables?"""
+    return any(not planner.is_zero(g, h) for g in gaussians(x) for h in gaussians(y))
 
 
 def gaussians(var: Var) -> list[Var]:

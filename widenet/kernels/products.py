@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from jax import Array
 
 from widenet.activations import dual as duals
 from widenet.kernels.covariance import Cov, Dist, as_cov, variances
-from widenet.kernels.independence import Group, independent_groups
+from widenet.kernels.independence import Group, dependent, factors, independent_groups
 from widenet.kernels.rules import in_dtype, pair
 from widenet.kernels.schedule import Key, Planner, Step
 from widenet.program.ops import Dropout, LinComb, Nonlin, Product
@@ -55,54 +57,86 @@ def _multiply(moments: Sequence[Moment]) -> Cov:
 
 
 def _parts(group: Group, planner: Planner, key: Key) -> Part:
-    match len(group.left), len(group.right):
+    left, right = group
+    match len(left), len(right):
         case 1, 1:
-            return (Key(group.left[0], group.right[0], key.full),), lambda k: Moment(*as_cov(k))
+            return _joint(Key(left[0], right[0], key.full))
         case 1, 0:
-            return _mean(group.left[0], planner, key, left=True)
+            return _mean(left[0], planner, key, left=True)
         case 0, 1:
-            return _mean(group.right[0], planner, key, left=False)
+            return _mean(right[0], planner, key, left=False)
         case 2, 0:
-            return (Key(*group.left),), lambda k: _one_sided(as_cov(k).self1, as_cov(k).self2, key, True, planner)
+            return (Key(*left),), lambda k: _one_sided(as_cov(k).self1, as_cov(k).self2, key, True, planner)
         case 0, 2:
-            return (Key(*group.right),), lambda k: _one_sided(as_cov(k).self1, as_cov(k).self2, key, False, planner)
-    names = ", ".join(map(describe, dict.fromkeys(group.left + group.right)))
+            return (Key(*right),), lambda k: _one_sided(as_cov(k).self1, as_cov(k).self2, key, False, planner)
+    # one factor against the whole other product: their covariance, which a sum can be pulled out of
+    if len(left) == 1 and left[0] is not key.u and set(right) == set(factors(key.v)):
+        return _joint(Key(left[0], key.v, key.full))
+    if len(right) == 1 and right[0] is not key.v and set(left) == set(factors(key.u)):
+        return _joint(Key(key.u, right[0], key.full))
+    names = ", ".join(map(describe, dict.fromkeys(left + right)))
     raise NotImplementedError(
         f"the product of {names} has dependent factors, and the kernel reading multiplies independent ones only: "
         "give the gate weights of its own (do not tie it to the other branch), or use monte_carlo."
     )
 
 
+def _joint(key: Key) -> Part:
+    return (key,), lambda k: Moment(*as_cov(k))
+
+
 def _mean(factor: Var, planner: Planner, key: Key, left: bool) -> Part:
     """E of a factor that is independent of all others, at the positions of its side."""
-    terms = linear_terms(factor)
-    assert terms, "a centred factor that is independent of all others: see Planner.is_zero"
-    needs = tuple(Key(v.args[0], v.args[0]) for _, v in terms)
+    elementwise = _elementwise(factor)
+    needs = tuple(Key(v.args[0], v.args[0]) for v in elementwise)
 
     def moment(*covs: Cov | Dist) -> Moment:
-        means = []
-        for side in (0, 1):
-            parts = [
-                c * duals.mean(in_dtype(v.op.phi, variances(k)[side].dtype), variances(k)[side])
-                for (c, v), k in zip(terms, covs, strict=True)
-            ]
-            means.append(sum(parts[1:], parts[0]))
-        return _one_sided(*means, key, left, planner)
+        known = dict(zip(elementwise, covs, strict=True))
+        values = [_mean_of(factor, planner, known, {}, side) for side in (0, 1)]
+        return _one_sided(*values, key, left, planner)
 
     return needs, moment
 
 
-def linear_terms(var: Var) -> list[tuple[float, Var]]:
-    """`var` as a linear combination of elementwise variables; Gaussian terms are centred and left out."""
+def _elementwise(var: Var) -> list[Var]:
+    """The elementwise variables that `var` is a polynomial of."""
     if isinstance(var.op, Nonlin):
-        return [(1.0, var)]
-    if isinstance(var.op, LinComb):
-        return [(c * d, v) for c, arg in zip(var.op.coeffs, var.args, strict=True) for d, v in linear_terms(arg)]
-    if isinstance(var.op, Dropout):
-        return linear_terms(var.args[0])
+        return [var]
     if is_gaussian(var):
         return []
-    raise NotImplementedError(f"the mean of {describe(var)} has no closed form; use monte_carlo.")
+    if not isinstance(var.op, (LinComb, Dropout, Product)):
+        raise NotImplementedError(f"the mean of {describe(var)} has no closed form; use monte_carlo.")
+    return list(dict.fromkeys(v for arg in var.args for v in _elementwise(arg)))
+
+
+def _mean_of(var: Var, planner: Planner, known: Mapping[Var, Cov | Dist], memo: dict[Var, Array], side: int) -> Array:
+    """E of a variable `[P, n]`: sums by linearity, products of independent factors, Gaussian variables are centred."""
+    if var in memo:
+        return memo[var]
+
+    def mean(arg: Var) -> Array:
+        return _mean_of(arg, planner, known, memo, side)
+
+    if isinstance(var.op, Nonlin):
+        q = variances(known[var])[side]
+        value = duals.mean(in_dtype(var.op.phi, q.dtype), q)
+    elif is_gaussian(var):
+        value = jnp.zeros_like(variances(next(iter(known.values())))[side])
+    elif isinstance(var.op, LinComb):
+        value = sum(c * mean(arg) for c, arg in zip(var.op.coeffs, var.args, strict=True))
+    elif isinstance(var.op, Dropout):
+        value = mean(var.args[0])
+    else:
+        value = _mean_of_product(var, planner, mean)
+    memo[var] = value
+    return value
+
+
+def _mean_of_product(var: Var, planner: Planner, mean: Callable[[Var], Array]) -> Array:
+    parts = factors(var)
+    if any(dependent(planner, a, b) for a, b in combinations(parts, 2)):
+        raise NotImplementedError(f"the mean of {describe(var)} has dependent factors; use monte_carlo.")
+    return math.prod((mean(part) for part in parts[1:]), start=mean(parts[0]))
 
 
 def _one_sided(value1: Array, value2: Array, key: Key, left: bool, planner: Planner) -> Moment:
