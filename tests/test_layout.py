@@ -134,7 +134,8 @@ def test_examples_in_docstrings_run(path):
 def cited():
     """The tags that code cites."""
     texts = (path.read_text() for path in [*FILES, *(ROOT / "paper_repro").glob("*.py")])
-    return {tag for text in texts for tag in re.findall(r"\b([TDKFP]\d{1,2})\b(?=[,)\]-])", text)}
+    groups = (group for text in texts for group in re.findall(r"\(([A-Z]\d+(?:, [A-Z]\d+)*)\)", text))
+    return {tag for group in groups for tag in group.split(", ")}
 
 
 def defined():

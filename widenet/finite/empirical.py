@@ -53,7 +53,9 @@ def empirical_ntk(f: Function | Net, params: Any) -> KernelFunction:
 
     f: an architecture (a function of one variable), or any f(params, x) with a pytree of parameters and output
     `[n, ..., k]`, whose row i depends on x[i] only; all but the first axis are outputs.  Integer leaves of `params` are
-    no parameters.  Of an architecture no gradient of a weight matrix is formed (F4), which is faster and smaller.
+    no parameters.  Every output costs a backward pass: of an architecture whose readout has no `width` they are as many
+    as hidden channels, so give it `width=1` where one is enough.  Of an architecture no gradient of a weight matrix is
+    formed (F4), which is faster and smaller.
     Shapes: x1 `[n1, ...]`, x2 `[n2, ...]` to `[n1, n2]`.  x2=None is x1 with itself, for half the work.
     Memory: blocks of samples and outputs of 128 MB, or one gradient of one output if that is larger.
     dtype: that of f; numpy float64 data are computed in float64.  numpy in, numpy out.  Traced data and parameters

@@ -18,7 +18,7 @@ def linearize(f: Function, params0: Any) -> Function:
     f_lin(params, x) = f(params0, x) + df(params0, x) (params - params0)                (F9)
 
     f: any function of a pytree and data; for one of our nets, `function_of(net)`.  Integer leaves of the parameters
-    stay what they are in `params0`.  One forward-mode pass: about three evaluations of f.
+    stay what they are in `params0`.  It costs about four evaluations of f.
     Source: lee2019, eq. (5).
     """
     return taylor(f, params0, 1)
@@ -29,8 +29,8 @@ def taylor(f: Function, params0: Any, degree: int) -> Function:
 
     f_k(params, x) = sum_{j <= k} (1/j!) d^j/dt^j f(params0 + t (params - params0), x) at t = 0        (F10)
 
-    Exact, also as a function of `params`: gradients of it are right.  Nested forward mode: about 3^degree
-    evaluations of f, so degrees up to 4 are cheap.  Degree 0 is f(params0, x).
+    Exact, also as a function of `params`: gradients of it are right.  Nested forward mode, which doubles
+    the cost with each degree: about 4, 9, 18, 36 evaluations of f at degrees 1 to 4.  Degree 0 is f(params0, x).
     Raises: ValueError for a negative degree.
     """
     if degree < 0:
