@@ -1,8 +1,9 @@
-"""Tests compute in float64 unless they ask for float32 data, and on the CPU."""
+"""Tests compute in float64 unless they are marked float32, and on the CPU."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker
@@ -16,6 +17,6 @@ from widenet.precision import float64
 
 
 @pytest.fixture(autouse=True)
-def _double_precision():
-    with float64():
+def _double_precision(request):
+    with nullcontext() if request.node.get_closest_marker("float32") else float64():
         yield

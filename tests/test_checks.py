@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -38,6 +39,26 @@ def test_lists_and_integers_are_taken_as_float64():
         np.testing.assert_array_equal(k, expected)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
 def test_floating_dtypes_are_kept(dtype):
-    assert checks.batch(jnp.ones((2, 2), dtype), "x").dtype == dtype
+    for x in (jnp.ones((2, 2), dtype), np.ones((2, 2), dtype)):
+        assert checks.batch(x, "x").dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [">f8", np.longdouble])
+def test_dtypes_that_jax_does_not_know_become_float64(dtype):
+    x = checks.batch(np.ones((2, 2), dtype), "x")
+    assert x.dtype == np.float64
+    assert x.dtype.isnative
+
+
+@pytest.mark.float32
+def test_numbers_beyond_float32_are_finite_in_float64():
+    x = np.array([[1e300, -1e300]])
+    np.testing.assert_array_equal(checks.batch(x, "x"), x)
+
+
+def test_traced_values_pass():
+    x = jnp.ones((3, 2, 2))
+    np.testing.assert_array_equal(jax.vmap(lambda row: checks.batch(row, "x"))(x), x)
+    np.testing.assert_array_equal(jax.jit(lambda a: checks.batch(a, "x"))(x), x)

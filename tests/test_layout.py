@@ -22,7 +22,7 @@ FLOOR = {"precision", "progress", "checks"}  # what every room stands on
 PUBLIC = ""  # `import widenet`: every public name at once
 READINGS = {"program", "activations", "layers", "kernels", "finite", "predict"}
 MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new room gets a row
-    **dict.fromkeys(FLOOR, set()),
+    **{room: set() for room in sorted(FLOOR)},
     "io": set(),
     "program": set(),
     "activations": {"program"},

@@ -106,6 +106,61 @@ def test_bad_input_is_named_and_nothing_is_written(content, arguments, message, 
     assert not list(tmp_path.glob("*.npz"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["kernel", "d.npz", "--net", "mlp", "--out", "K.npz", "--rows", "-3"], "1 or more; got '-3'"),
+        (["show", "mlp", "--shape", "8,0"], "sizes with commas, such as 8,8,3; got '8,0'"),
+        (["kernle"], "invalid choice: 'kernle'"),
+        ([], "required: TASK"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_kernels_are_written_before_their_eigenvalues_are_found(data, tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np.linalg, "eigvalsh", interrupted)
+    assert main(["kernel", str(data), "--net", "mlp:relu:1", "--out", str(tmp_path / "K.npz")]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert np.load(tmp_path / "K.npz")["ntk"].shape == (30, 30)
+
+
+@pytest.mark.float32
+def test_rows_columns_and_precision_are_as_asked(data, tmp_path):
+    out, part = str(tmp_path / "K.npz"), ["--rows", "4", "--get", "ntk", "--against", str(data)]
+    for options, dtype in (([], np.float64), (["--float32", "--force"], np.float32)):
+        assert main(["kernel", str(data), "--net", "mlp:relu:1", "--out", out, *part, *options]) == 0
+        with np.load(out) as k:
+            assert k.files == ["ntk"]
+            assert (k["ntk"].shape, k["ntk"].dtype) == ((4, 30), dtype)
+
+
+def test_predictions_are_written_in_the_classes_of_the_targets(data, tmp_path):
+    out = tmp_path / "P.npz"
+    assert main(["predict", str(data), str(data), "--net", "mlp:relu:1", "--out", str(out)]) == 0
+    with np.load(out) as predicted:
+        assert set(predicted["ntk"]) == {1, 5}
+
+
+def test_training_data_without_targets_are_refused(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    assert main(["predict", *[str(tmp_path / "x.npy")] * 2, "--net", "mlp"]) == 2
+    assert "has no targets" in capsys.readouterr().err
+
+
+def test_without_a_checkout_there_are_no_papers_and_that_is_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("widenet.cli.repro.FOLDER", tmp_path)
+    assert main(["repro", "--list"]) == 2
+    assert "in a checkout of the repository" in capsys.readouterr().err
+
+
 def test_an_array_without_x_lists_what_there_is(tmp_path, capsys):
     np.savez(tmp_path / "d.npz", a=np.ones(2), b=np.ones(3))
     assert main(["kernel", str(tmp_path / "d.npz"), "--net", "mlp", "--out", str(tmp_path / "K.npz")]) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,28 @@ def test_mnist_is_read_from_the_folder_that_the_user_names(tmp_path, monkeypatch
     assert data.name == "MNIST"
     assert data.x_train.max() == 1.0
     assert data.x_test.shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("load", "file"),
+    [
+        (datasets.mnist, "mnist.npz"),
+        (datasets.fashion_mnist, "fashion_mnist_12k.npz"),
+        (datasets.cifar10, "cifar10_9k.npz"),
+    ],
+)
+def test_a_folder_without_the_file_is_refused_by_name(load, file, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{file} does not exist: set WIDENET_DATA"):
+        load(tmp_path)
+    images, labels = np.full((2, 4, 4, 3), 51, np.uint8), np.arange(2)
+    np.savez(tmp_path / file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    assert load(tmp_path).x_train.max() == 0.2
+
+
+def test_without_scikit_learn_the_digits_name_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "widenet\[demo\]"'):
+        datasets.digits()
 
 
 def test_without_mnist_the_digits_serve_and_say_so(monkeypatch):
