@@ -16,6 +16,10 @@ from jax import Array
 from widenet.activations.arccos_table import P_DOUBLE, P_SINGLE, R_DOUBLE, R_SINGLE
 from widenet.activations.numerics import horner, ratio, root
 
+# In units of the precision: what rounding leaves of the angle of a sample with itself after a hundred layers.  Below it
+# the change of the distance is rounding too, and dividing one by the other would give anything.
+ROUNDING = 64
+
 
 @jax.custom_jvp
 def arc_cosine(gap: Array) -> tuple[Array, Array, Array]:
@@ -36,7 +40,8 @@ def _arc_cosine_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any,
     """d excess = t sin(t) dt / pi;  dtheta = dgap / sin(theta), 0 at the poles: the mean of a cone's slopes."""
     (gap,), (change,) = primals, tangents
     excess, turned, rest = arc_cosine(gap)
-    turn = ratio(change, np.pi * root(gap * (2 - gap)))
+    square = gap * (2 - gap)
+    turn = jnp.where(square > (ROUNDING * jnp.finfo(gap.dtype).eps) ** 2, ratio(change, np.pi * root(square)), 0)
     return (excess, turned, rest), (jnp.where(gap <= 1, turned, -rest) * change, turn, -turn)
 
 

@@ -17,10 +17,10 @@ def show(net: Net, shape: Sequence[int]) -> str:
 
     >>> import widenet as wn
     >>> print(wn.show(lambda x: wn.dense(wn.relu(wn.dense(x)), 1.5, 0.1), (10, 3)))
-    x  = data                                 [batch, 3]
-    h1 = W1 x / sqrt(3)                       [batch, n]
-    z1 = relu(h1)                             [batch, n]
-    h2 = 1.5 W2 z1 / sqrt(n) + 0.1 b2         [batch, n]
+    x  = data                                  [batch, 3]
+    h1 = W1 x / sqrt(3)                        [batch, n]
+    z1 = relu(h1)                              [batch, n]
+    h2 = 1.5 W2 z1 / sqrt(n) + 0.1 b2          [batch, n]
     """
     return "\n".join(_lines(trace(net, shape)))
 
