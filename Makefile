@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= auto
 
 .PHONY: help demo test test-all check clean
+.DELETE_ON_ERROR:  # a half-made environment is made again
 
 help:
 	@echo "make demo      install into $(VENV) and run the main job on real data (figure and kernels in demo/)"

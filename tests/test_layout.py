@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,15 @@ def test_files_hold_one_idea():
         text = path.read_text()
         assert text.count("\n") <= 400, path
         assert path == Path(__file__) or not re.search(r"TODO|FIXME|XXX", text), path
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_no_file_of_the_package_is_ignored():
+    """The wheel leaves out what .gitignore names, and ruff does not read it."""
+    names = "\n".join(str(path.relative_to(ROOT)) for path in FILES)
+    command = ["git", "check-ignore", "--no-index", "--stdin"]
+    ignored = subprocess.run(command, cwd=ROOT, input=names, capture_output=True, text=True, check=False)
+    assert (ignored.returncode, ignored.stdout) == (1, ""), ignored  # 1: none is
 
 
 def test_every_public_name_is_there():

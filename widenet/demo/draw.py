@@ -50,8 +50,12 @@ def against_angle(ax: Axes) -> None:
         k = wn.kernel(wn.zoo.mlp(wn.relu, depth))(circle[:1], circle)
         for quantity, style in (("nngp", "--"), ("ntk", "-")):
             values = getattr(k, quantity)[0]
-            ax.plot(np.degrees(theta), values / values[0], style, color=f"C{i}", label=f"{quantity.upper()}, depth {depth}")
-    ax.set(title="relu MLP, normalized kernels", xlabel="angle between inputs (degrees)", ylabel="kernel / its value at 0")
+            ax.plot(
+                np.degrees(theta), values / values[0], style, color=f"C{i}", label=f"{quantity.upper()}, depth {depth}"
+            )
+    ax.set(
+        title="relu MLP, normalized kernels", xlabel="angle between inputs (degrees)", ylabel="kernel / its value at 0"
+    )
     ax.set_xticks(range(0, 181, 45))
     ax.legend(fontsize=8, ncols=2)
     ax.grid(alpha=0.3)

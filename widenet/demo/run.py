@@ -85,7 +85,9 @@ def report(architecture: Architecture, digits: Digits, seed: int) -> dict[str, A
     seconds = time.perf_counter() - begin
     labels, answers = digits.labels[:TRAIN], digits.labels[TRAIN:]
     y = centred_one_hot(labels, 10)
-    scores = {name: accuracy(predict(getattr(train, name), y, getattr(cross, name)), answers) for name in ("nngp", "ntk")}
+    scores = {
+        name: accuracy(predict(getattr(train, name), y, getattr(cross, name)), answers) for name in ("nngp", "ntk")
+    }
     worst = monte_carlo_agreement(net, x[:ROWS], seed)
     scores["network"] = trained_accuracy(net, x, y, x_test, answers, seed=seed)
     print(

@@ -16,7 +16,9 @@ WIDTH, STEPS = 256, 400
 MOMENTUM = 0.9
 
 
-def trained_accuracy(net: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, answers: np.ndarray, *, seed: int) -> float:
+def trained_accuracy(
+    net: Any, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, answers: np.ndarray, *, seed: int
+) -> float:
     """Test accuracy of one network of width 256 after 400 steps of full-batch gradient descent with momentum."""
     x, y, x_test = (jnp.asarray(a, jnp.float32) for a in (x, y, x_test))
     classifier = with_outputs(net, y.shape[1])
