@@ -17,6 +17,13 @@ _NAMES = {
     "widenet.layers.layer": "serial bind add",
     "widenet.layers.dense": "dense",
     "widenet.layers.combine": "scale residual add_up concatenate dropout",
+    "widenet.layers.convolution": "conv conv_local conv_transpose conv_depthwise",
+    "widenet.layers.pooling": "average_pool sum_pool resize",
+    "widenet.layers.normalization": "layer_norm rms_norm batch_norm",
+    "widenet.layers.attention": "attend self_attention transformer_block",
+    "widenet.layers.tokens": "embed position_table",
+    "widenet.layers.graph": "aggregate masked masked_mean gcn_operator sage_operator gin_operator",
+    "widenet.program.samples": "samples",
     "widenet.layers.positions": "flatten position_mean position_sum select time_step mix_positions",
     "widenet.layers.repeat": "repeat",
     "widenet.activations": """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +21,20 @@ def flatten(x: Var) -> Var:
 
 
 @layer
-def mix_positions(x: Var, matrix: np.ndarray, positions: tuple[int, ...], *, name: str = "mix") -> Var:
+def mix_positions(x: Var, matrix: Any, positions: tuple[int, ...], *, name: str = "mix") -> Var:
     """z[p] = sum_q matrix[p, q] x[q] over flattened positions.
 
-    matrix: `[prod(positions), prod(x.positions)]`; positions: the shape of the new positions.
+    matrix: `[prod(positions), prod(x.positions)]`, numpy or scipy.sparse; positions: the shape of the new positions.
     """
     needed = (math.prod(positions), math.prod(x.positions))
     if matrix.shape != needed:
         raise ValueError(f"{name} after {x} needs a matrix of shape {needed}, but was given {matrix.shape}.")
-    return below_structure(lambda a: Var(Mix(matrix, name), (a,), positions, a.channels), x)
+    return mix(x, (matrix,), positions, name)
+
+
+def mix(x: Var, matrices: tuple[Any, ...], positions: tuple[int, ...], name: str) -> Var:
+    """The positions of x mixed by one matrix for each axis, or by one for all of them."""
+    return below_structure(lambda a: Var(Mix(matrices, name), (a,), positions, a.channels), x)
 
 
 @layer
@@ -51,9 +57,8 @@ def select(x: Var, position: int | Sequence[int]) -> Var:
         raise ValueError(f"select after {x} needs {len(x.positions)} indices, one per position axis; got {index}.")
     if any(not -size <= i < size for i, size in zip(index, x.positions, strict=True)):
         raise ValueError(f"select after {x}: position {index} is out of range for positions {x.positions}.")
-    one_hot = np.zeros(x.positions)
-    one_hot[index] = 1.0
-    return mix_positions(x, one_hot.reshape(1, -1), (), name=f"select{list(index)}")
+    rows = tuple(np.eye(size)[i : i + 1 or None] for i, size in zip(index, x.positions, strict=True))
+    return mix(x, rows, (), f"select{list(index)}")
 
 
 @layer
@@ -62,12 +67,10 @@ def time_step(x: Var, t: int) -> Var:
     length, rest = x.positions[0], x.positions[1:]
     if not 0 <= t < length:
         raise ValueError(f"step {t} of {x} is out of range: it has {length} steps.")
-    size = math.prod(rest)
-    rows = np.eye(length * size)[t * size : (t + 1) * size]
-    return mix_positions(x, rows, rest, name=f"step[{t}]")
+    return mix(x, (np.eye(length)[t : t + 1], *map(np.eye, rest)), rest, f"step[{t}]")
 
 
 def _pool(x: Var, weight: float, name: str) -> Var:
     if not x.positions:
         raise ValueError(f"{name} after {x}: there are no positions to pool; leave it out.")
-    return mix_positions(x, np.full((1, math.prod(x.positions)), weight), (), name=name)
+    return mix(x, (np.full((1, math.prod(x.positions)), weight),), (), name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Mix, Nonlin
+from widenet.program.ops import Attend, Concat, Dropout, Flatten, Input, LinComb, Mix, Nonlin, Normalize, SampleMix
 from widenet.program.var import Var, below_structure, describe, is_gaussian
+
+PASSED = (LinComb, Mix, SampleMix, Flatten, Concat, Normalize, Attend)  # Gaussian if their arguments are
 
 
 def nonlin(phi: Any, x: Var) -> Var:
@@ -20,7 +22,7 @@ def nonlin(phi: Any, x: Var) -> Var:
 
 def _not_gaussian(phi: Any, x: Var) -> str:
     culprit = x
-    while isinstance(culprit.op, (LinComb, Mix, Flatten, Concat)):
+    while isinstance(culprit.op, PASSED) and not all(map(is_gaussian, culprit.args)):
         culprit = next(arg for arg in culprit.args if not is_gaussian(arg))
     if isinstance(culprit.op, Input):
         return f"{phi.name} was applied to {x}, which is data and not Gaussian: put a dense layer before it."

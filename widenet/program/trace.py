@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from widenet.program.ops import Input, Linear, Weight
+from widenet.program.ops import Conv, Embed, Heads, Input, Linear, Table, Weight
 from widenet.program.var import Channels, Var, describe, order, shape_text
 
 Net = Callable[[Var], Var]
@@ -34,7 +35,7 @@ class Program:
         """The variables that each weight makes, oldest first; weights by first use."""
         uses: dict[Weight, list[Var]] = {}
         for var in self.variables:
-            if isinstance(var.op, Linear):
+            if isinstance(var.op, (Linear, Embed, Table, Heads)):
                 uses.setdefault(var.op.weight, []).append(var)
         return uses
 
@@ -88,8 +89,21 @@ def _check_inputs(program: Program) -> None:
 def _check_weights(program: Program) -> None:
     for uses in program.weights.values():
         for use in uses[1:]:
-            if use.args[0].channels != uses[0].args[0].channels:
+            if _form(use) != _form(uses[0]):
+                raise ValueError(
+                    f"{describe(uses[0])} and {describe(use)} share one Weight, but are not of one kind (the same layer "
+                    "with a window of the same size): make a second Weight()."
+                )
+            if use.args and use.args[0].channels != uses[0].args[0].channels:
                 raise ValueError(
                     f"{describe(uses[0])} and {describe(use)} share one Weight, but are given {uses[0].args[0]} and "
                     f"{use.args[0]}: tied layers need equally many input channels; make a second Weight()."
                 )
+
+
+def _form(var: Var) -> tuple[Any, ...]:
+    """What layers that share a weight must have in common beside the channels."""
+    op = var.op
+    if isinstance(op, Conv):
+        return type(op), op.window.sizes, op.groups
+    return (type(op),)

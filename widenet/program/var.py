@@ -10,7 +10,23 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Mix, Nonlin, Op, Product, Repeat
+from widenet.program.ops import (
+    Attend,
+    BatchNorm,
+    Concat,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    Input,
+    LinComb,
+    Mix,
+    Nonlin,
+    Normalize,
+    Op,
+    Product,
+    Repeat,
+    SampleMix,
+)
 
 _made = count()
 
@@ -103,9 +119,11 @@ def is_gaussian(var: Var) -> bool:
         return var.op.gaussian
     if isinstance(var.op, Repeat):
         return is_gaussian(var.op.body.output)
-    if isinstance(var.op, (Nonlin, Product, Dropout)):
+    if isinstance(var.op, (Nonlin, Product, Dropout, DepthwiseConv, BatchNorm)):
         return False
-    passes_through = isinstance(var.op, (LinComb, Mix, Flatten, Concat))
+    if isinstance(var.op, (Normalize, Attend)):  # one scale or weight for all channels, which must be of one kind
+        return is_gaussian(var.args[0]) and not isinstance(var.args[0].op, (Flatten, Concat))
+    passes_through = isinstance(var.op, (LinComb, Mix, SampleMix, Flatten, Concat))
     return not passes_through or all(is_gaussian(arg) for arg in var.args)
 
 
