@@ -10,7 +10,6 @@ import pytest
 import widenet as wn
 from tests.nets import NETS
 from widenet.kernels import kernel as kernel_module
-from widenet.kernels.kernel import covariance, program_of
 
 KINKED = {"mlp_elu", "mlp_own"}  # integrated numerically with breakpoints: gradients to fewer digits
 FAST = {
@@ -123,11 +122,10 @@ def test_gradients_are_finite_where_samples_meet(name):
 @most_nets_slow
 def test_covariance_form_and_distance_form_agree(name, monkeypatch):
     x, y = samples(name), samples(name, 3, seed=1)
-    program = program_of(NETS[name][0], x.shape)
     made = {}
     for distance in (False, True):
         monkeypatch.setattr(kernel_module, "uses_distance", lambda _, d=distance: d)
-        made[distance] = covariance(program, jnp.asarray(x), jnp.asarray(y), ntk=True)
+        made[distance] = wn.kernel(NETS[name][0])(x, y)
     for inner, dist in zip(made[False], made[True], strict=True):
         np.testing.assert_allclose(dist, inner, rtol=1e-9, atol=1e-10)
 

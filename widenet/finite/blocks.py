@@ -102,7 +102,12 @@ def _slices(n: int, length: int, start: int = 0) -> Iterator[slice]:
 def _features(job: Job, x: Any, rows: slice, outputs: slice, size: Size) -> Any:
     """Features of a block of full size: its last sample is repeated, outputs past the last have gradient zero."""
     index = np.minimum(np.arange(rows.start, rows.start + size.rows), rows.stop - 1)
-    return job.reader.features(job.params, jnp.asarray(x[index]), outputs.start + jnp.arange(size.outputs))
+    return job.reader.features(job.params, on_device(x[index]), outputs.start + jnp.arange(size.outputs))
+
+
+def on_device(x: Any) -> Any:
+    """An array, or every part of samples, as jax's."""
+    return jax.tree.map(jnp.asarray, x)
 
 
 def _reduced(value: Any, job: Job) -> Any:
@@ -122,7 +127,7 @@ def _swapped(value: np.ndarray) -> np.ndarray:
 def traced_blocks(job: Job, x1: Array, x2: Array, size: Size) -> Array:
     """The same inside somebody's jit, grad or vmap: loops of jax, no use of symmetry."""
     chunks = _stacked(jnp.arange(job.outputs), size.outputs, past_the_end=job.outputs)
-    rows1, rows2 = (_stacked(x, size.rows) for x in (x1, x2))
+    rows1, rows2 = (jax.tree.map(lambda part: _stacked(part, size.rows), x) for x in (x1, x2))
     blocks = _map(lambda a: _map(lambda b: _traced_block(job, a, b, chunks), rows2), rows1)
     whole = jnp.moveaxis(blocks, 1, 2)  # [blocks1, rows1, blocks2, rows2, ...]
     whole = whole.reshape(math.prod(whole.shape[:2]), math.prod(whole.shape[2:4]), *whole.shape[4:])
@@ -152,4 +157,6 @@ def _stacked(x: Array, length: int, past_the_end: Any = None) -> Array:
 
 
 def _map(f: Callable[[Array], Array], blocks: Array) -> Array:
-    return f(blocks[0])[None] if blocks.shape[0] == 1 else jax.lax.map(f, blocks)
+    if jax.tree.leaves(blocks)[0].shape[0] == 1:
+        return f(jax.tree.map(lambda part: part[0], blocks))[None]
+    return jax.lax.map(f, blocks)

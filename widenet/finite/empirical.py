@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from widenet import checks
-from widenet.finite.blocks import Job, block_size, in_blocks, traced_blocks
+from widenet.finite.blocks import Job, block_size, in_blocks, on_device, traced_blocks
 from widenet.finite.expansion import Function
 from widenet.finite.forward import function_of
 from widenet.finite.jacobian import Reader, jacobian_reader
 from widenet.finite.structured import structured_reader
 from widenet.precision import float64
+from widenet.program.samples import Samples, features_of, is_traced
 from widenet.program.trace import Net
 
 KernelFunction = Callable[..., Any]
@@ -38,8 +39,8 @@ def empirical_nngp(f: Function | Net, params: Any) -> KernelFunction:
     def kernel(x1: Any, x2: Any = None) -> Any:
         x1, x2 = _data(x1, x2)
         with precision_of(x1):
-            y1 = outputs(params, jnp.asarray(x1))
-            y2 = y1 if x2 is None else outputs(params, jnp.asarray(x2))
+            y1 = outputs(params, on_device(x1))
+            y2 = y1 if x2 is None else outputs(params, on_device(x2))
             gram = jnp.einsum("io,jo->ij", y1, y2, precision=jax.lax.Precision.HIGHEST) / y1.shape[1]
             return as_kind(gram, x1)
 
@@ -117,13 +118,13 @@ def _compute(
     out = jax.eval_shape(f, params, x1[:1]).shape[1:]
     job = Job(reader, params, math.prod(out), output_axes)
     size = block_size(job, x1, max(x1.shape[0], 0 if x2 is None else x2.shape[0]))
-    if any(checks.is_traced(leaf) for leaf in jax.tree.leaves((params, x1, x2))):
-        return traced_blocks(job, jnp.asarray(x1), jnp.asarray(x1 if x2 is None else x2), size), out
+    if is_traced((params, x1, x2)):
+        return traced_blocks(job, on_device(x1), on_device(x1 if x2 is None else x2), size), out
     return in_blocks(job, x1, x2, size), out
 
 
 def _data(x1: Any, x2: Any) -> tuple[Any, Any]:
-    x1, x2 = (x if x is None or isinstance(x, jax.Array) else np.asarray(x) for x in (x1, x2))
+    x1, x2 = (x if x is None or isinstance(x, (jax.Array, Samples)) else np.asarray(x) for x in (x1, x2))
     for name, x in (("x1", x1), ("x2", x2)):
         if x is not None and 0 in (x.shape or (0,)):
             raise ValueError(f"{name} must be a batch [n, ...] of at least one sample, but has shape {x.shape}.")
@@ -133,16 +134,18 @@ def _data(x1: Any, x2: Any) -> tuple[Any, Any]:
 
 
 def _as_floats(x: Any) -> Any:
+    if isinstance(x, Samples):
+        return Samples(_as_floats(x.x), x.mask, x.graph)
     return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind in "iub" else x
 
 
 def precision_of(x: Any) -> Any:
     """The context in which numpy data are computed in their own precision."""
-    return float64() if isinstance(x, np.ndarray) else nullcontext()
+    return float64() if isinstance(features_of(x), np.ndarray) else nullcontext()
 
 
 def as_kind(array: Any, like: Any) -> Any:
     """numpy for numpy, jax for jax."""
     if checks.is_traced(array):
         return array
-    return np.asarray(array) if isinstance(like, np.ndarray) else jnp.asarray(array)
+    return np.asarray(array) if isinstance(features_of(like), np.ndarray) else jnp.asarray(array)

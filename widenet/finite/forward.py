@@ -14,7 +14,8 @@ from jax import Array
 from jaxtyping import Float
 
 from widenet.finite.parameters import Owner, Params, copy_keys, names
-from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Linear, Mix, Nonlin, Op, Product, Repeat
+from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Linear, Nonlin, Op, Product, Repeat
+from widenet.program.samples import Samples, features_of
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import Var, describe
 
@@ -37,11 +38,13 @@ def apply(net: Net, params: Params, x: Float[Array, "n *positions d"], *, key: A
     >>> wn.apply(net, params, jnp.ones((5, 3))).shape
     (5, 2)
     """
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        x = x.astype(jnp.result_type(float))
-    dtype = jnp.result_type(x, *jax.tree.leaves(params))
-    return evaluate(trace(net, x.shape), params, x.astype(dtype), key)
+    features = jnp.asarray(features_of(x))
+    if not jnp.issubdtype(features.dtype, jnp.floating):
+        features = features.astype(jnp.result_type(float))
+    dtype = jnp.result_type(features, *jax.tree.leaves(params))
+    features = features.astype(dtype)
+    data = Samples(features, x.mask, x.graph) if isinstance(x, Samples) else features
+    return evaluate(trace(net, features.shape), params, data, key)
 
 
 def function_of(net: Net) -> Callable[[Params, Any], Array]:
@@ -57,6 +60,7 @@ class Scope:
     names: Mapping[Owner, str]
     params: Mapping[str, Any]
     key: Any = None
+    samples: Samples | None = None  # masks and graphs of the data
 
     def entry(self, owner: Owner, var: Var) -> Any:
         """The parameters of `owner`, for `var`."""
@@ -74,10 +78,20 @@ class Scope:
 Rule = Callable[..., Any]
 
 
-def evaluate(program: Program, params: Mapping[str, Any], x: Array, key: Any = None, rule: Rule | None = None) -> Any:
-    """The value of the output of `program`; `rule` takes the place of `forward`."""
-    scope = Scope(program, names(program), params, key)
-    values = {program.input: x}
+def evaluate(
+    program: Program,
+    params: Mapping[str, Any],
+    x: Any,
+    key: Any = None,
+    rule: Rule | None = None,
+    samples: Samples | None = None,
+) -> Any:
+    """The value of the output of `program`; `rule` takes the place of `forward`.
+
+    samples: the masks and graphs of the data, if x is a state inside of a repeated block.
+    """
+    scope = Scope(program, names(program), params, key, x if isinstance(x, Samples) else samples)
+    values = {program.input: features_of(x)}
     for var in program.variables:
         if not isinstance(var.op, Input):
             values[var] = (rule or forward)(var.op, var, scope, *(values[arg] for arg in var.args))
@@ -93,14 +107,20 @@ def forward(op: Op, var: Var, scope: Scope, *xs: Array) -> Array:
 @forward.register
 def _linear(op: Linear, var: Var, scope: Scope, x: Array) -> Array:
     entry = scope.entry(op.weight, var)
-    _check_fan_in(entry["w"], x, var, scope)
+    check_fan_in(entry["w"].shape[0], x, var, scope)
     h = jnp.matmul(x, entry["w"]) * in_dtype(op.sigma_w, x) / math.sqrt(x.shape[-1])
+    return h + bias_of(op, var, scope, x)
+
+
+def bias_of(op: Linear, var: Var, scope: Scope, like: Array) -> Any:
+    """sigma_b b, or 0 for a layer without bias."""
     if not op.has_bias:
-        return h
+        return 0
+    entry = scope.entry(op.weight, var)
     if "b" not in entry:
         name = scope.names[op.weight]
         raise ValueError(f"params[{name!r}] has no bias 'b' for {describe(var)}: was it made with sigma_b = 0?")
-    return h + in_dtype(op.sigma_b, x) * entry["b"]
+    return in_dtype(op.sigma_b, like) * entry["b"]
 
 
 def in_dtype(scale: Any, like: Array) -> Array:
@@ -108,13 +128,14 @@ def in_dtype(scale: Any, like: Array) -> Array:
     return jnp.asarray(scale, like.dtype)
 
 
-def _check_fan_in(w: Array, x: Array, var: Var, scope: Scope) -> None:
-    if w.shape[0] == x.shape[-1]:
+def check_fan_in(taken: int, x: Array, var: Var, scope: Scope) -> None:
+    """Raise a ValueError unless the parameters of a layer take the channels that it is given."""
+    if taken == x.shape[-1]:
         return
     assert isinstance(var.op, Linear)
     size = scope.program.input.channels
     raise ValueError(
-        f"{describe(var)} takes {w.shape[0]} channels in params[{scope.names[var.op.weight]!r}], but is given "
+        f"{describe(var)} takes {taken} channels in params[{scope.names[var.op.weight]!r}], but is given "
         f"{x.shape[-1]} (x has {size} features): params were made for data of another shape, or for another net."
     )
 
@@ -128,14 +149,6 @@ def _nonlin(op: Nonlin, var: Var, scope: Scope, x: Array) -> Array:
 def _lincomb(op: LinComb, var: Var, scope: Scope, *xs: Array) -> Array:
     terms = [in_dtype(c, x) * x for c, x in zip(op.coeffs, xs, strict=True)]
     return sum(terms[1:], terms[0])
-
-
-@forward.register
-def _mix(op: Mix, var: Var, scope: Scope, x: Array) -> Array:
-    n, channels = x.shape[0], x.shape[-1]
-    rows = x.reshape(n, -1, channels)
-    mixed = jnp.einsum("op,npc->noc", in_dtype(op.matrix, x), rows, precision=jax.lax.Precision.HIGHEST)
-    return mixed.reshape(n, *var.positions, channels)
 
 
 @forward.register
@@ -166,7 +179,7 @@ def _dropout(op: Dropout, var: Var, scope: Scope, x: Array) -> Array:
 def _repeat(op: Repeat, var: Var, scope: Scope, x: Array) -> Array:
     def copy(h: Array, own: Any) -> tuple[Array, None]:
         params, key = own
-        return evaluate(op.body, params, h, key), None
+        return evaluate(op.body, params, h, key, samples=scope.samples), None
 
     return jax.lax.scan(copy, x, per_copy(op, var, scope), length=op.times)[0]
 

@@ -33,7 +33,7 @@ class Reader:
 
 def jacobian_reader(f: Function) -> Reader:
     """The reader of any f(params, x), by reverse mode, whose rows do not depend on each other."""
-    return Reader(jax.jit(partial(_gradients, f)), _inner_products, lambda _: 1)
+    return Reader(jax.jit(partial(gradients, f)), inner_products, lambda _: 1)
 
 
 def one_hot(outputs: Array, y: Array) -> Array:
@@ -41,18 +41,21 @@ def one_hot(outputs: Array, y: Array) -> Array:
     return jax.nn.one_hot(outputs, math.prod(y.shape), dtype=y.dtype)
 
 
-def _gradients(f: Function, params: Any, x: Array, outputs: Array) -> list[Array]:
+def gradients(f: Function, params: Any, x: Any, outputs: Array) -> list[Array]:
+    """Gradients `[r, c, ...]` of these outputs at the rows of x, one array for each leaf of the parameters."""
     leaves, rebuild = split_floats(params)
 
-    def of_row(row: Array) -> list[Array]:
-        y, pull = jax.vjp(lambda p: f(rebuild(p), row[None]).reshape(-1), leaves)
+    def of_row(row: Any) -> list[Array]:
+        one = jax.tree.map(lambda part: part[None], row)
+        y, pull = jax.vjp(lambda p: f(rebuild(p), one).reshape(-1), leaves)
         return jax.vmap(lambda cotangent: pull(cotangent)[0])(one_hot(outputs, y))
 
     return jax.vmap(of_row)(x)
 
 
 @partial(jax.jit, static_argnums=2)
-def _inner_products(a: list[Array], b: list[Array], crossed: bool) -> Array:
+def inner_products(a: list[Array], b: list[Array], crossed: bool) -> Array:
+    """The tangent kernel of two such blocks."""
     spec = "rcp,sop->rsco" if crossed else "rcp,scp->rsc"
     products = [jnp.einsum(spec, _flat(j1), _flat(j2), precision=HIGHEST) for j1, j2 in zip(a, b, strict=True)]
     return sum(products[1:], products[0])

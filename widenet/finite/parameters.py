@@ -12,9 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from widenet.program.ops import Linear, Op, Repeat, Weight
+from widenet.program.ops import (
+    Conv,
+    DepthwiseConv,
+    Embed,
+    Heads,
+    Linear,
+    LocalConv,
+    Op,
+    Repeat,
+    Table,
+    Weight,
+)
 from widenet.program.trace import Net, Program, trace
-from widenet.program.var import Var
+from widenet.program.var import Var, describe
 
 Params = dict[str, Any]
 Owner = Weight | Var  # what has an entry of its own: a weight, or a repeated block
@@ -57,7 +68,7 @@ def uses_by_owner(program: Program) -> dict[Owner, list[Var]]:
     """The variables that each entry of the parameters makes, entries by first use."""
     uses: dict[Owner, list[Var]] = {}
     for var in program.variables:
-        if isinstance(var.op, Linear):
+        if isinstance(var.op, (Linear, Embed, Table, Heads)):
             uses.setdefault(var.op.weight, []).append(var)
         elif isinstance(var.op, Repeat):
             uses[var] = [var]
@@ -106,8 +117,64 @@ def entry_shapes(op: Op, uses: list[Var], width: int) -> Mapping[str, Any]:
 @entry_shapes.register
 def _linear(op: Linear, uses: list[Var], width: int) -> Mapping[str, Any]:
     fan_in, fan_out = uses[0].args[0].channels.count(width), uses[0].channels.count(width)
+    return _with_bias({"w": (fan_in, fan_out)}, (fan_out,), uses)
+
+
+def _with_bias(shapes: dict[str, Any], bias: tuple[int, ...], uses: list[Var]) -> Mapping[str, Any]:
     biased = any(isinstance(use.op, Linear) and use.op.has_bias for use in uses)
-    return {"w": (fan_in, fan_out), "b": (fan_out,)} if biased else {"w": (fan_in, fan_out)}
+    return shapes | {"b": bias} if biased else shapes
+
+
+@entry_shapes.register
+def _conv(op: Conv, uses: list[Var], width: int) -> Mapping[str, Any]:
+    fan_in, fan_out = uses[0].args[0].channels.count(width), uses[0].channels.count(width)
+    if fan_in % op.groups or fan_out % op.groups:
+        raise ValueError(
+            f"{describe(uses[0])} has {op.groups} groups, which do not divide its {fan_in} and {fan_out} channels: "
+            "use a width that they divide."
+        )
+    return _with_bias({"w": (*op.window.sizes, fan_in // op.groups, fan_out)}, (fan_out,), uses)
+
+
+@entry_shapes.register
+def _local_conv(op: LocalConv, uses: list[Var], width: int) -> Mapping[str, Any]:
+    fan_in, fan_out = uses[0].args[0].channels.count(width), uses[0].channels.count(width)
+    places = math.prod(uses[0].positions)
+    return _with_bias({"w": (places, op.window.taps, fan_in, fan_out)}, (places, fan_out), uses)
+
+
+@entry_shapes.register
+def _depthwise_conv(op: DepthwiseConv, uses: list[Var], width: int) -> Mapping[str, Any]:
+    channels = uses[0].channels.count(width)
+    return _with_bias({"w": (*op.window.sizes, channels)}, (channels,), uses)
+
+
+@entry_shapes.register
+def _embed(op: Embed, uses: list[Var], width: int) -> Mapping[str, Any]:
+    return {"w": (op.vocabulary, uses[0].channels.count(width))}
+
+
+@entry_shapes.register
+def _table(op: Table, uses: list[Var], width: int) -> Mapping[str, Any]:
+    return {"w": (op.root.shape[1], uses[0].channels.count(width))}
+
+
+@entry_shapes.register
+def _heads(op: Heads, uses: list[Var], width: int) -> Mapping[str, Any]:
+    asks, given = (arg.channels.count(width) for arg in uses[0].args)
+    out = uses[0].channels.count(width)
+    shapes = {
+        "query": (op.heads, asks, width),
+        "key": (op.heads, given, width),
+        "value": (op.heads, given, width),
+        "out": (op.heads, width, out),
+    }
+    return shapes | ({"b": (out,)} if has_bias(op) else {})
+
+
+def has_bias(op: Heads) -> bool:
+    """Does attention add a bias to its output?"""
+    return not (isinstance(op.sigma_b, (int, float)) and op.sigma_b == 0)
 
 
 @entry_shapes.register

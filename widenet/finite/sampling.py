@@ -19,6 +19,7 @@ from widenet.finite.forward import evaluate
 from widenet.finite.moments import Moments
 from widenet.finite.parameters import as_key, draw_program, whole_width
 from widenet.finite.structured import contract, output_and_features, rows
+from widenet.program.samples import checked, is_traced
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import describe, shape_text
 from widenet.progress import progress
@@ -106,7 +107,7 @@ def _estimator(
         program = _with_readout(trace(net, x1.shape), x1.shape)
         with precision_of(x1), jax.default_matmul_precision("highest"):
             seed = as_key(key)
-            if checks.is_traced(x1) or checks.is_traced(x2):
+            if is_traced((x1, x2)):
                 return _traced(partial(_one_network, net, width, wanted, seed), x1, x2, samples, tolerance)
             size = min(samples, batch or batch_size(program, width, x1, x2))
             data = jax.tree.map(jnp.asarray, (x1, x2))
@@ -127,9 +128,9 @@ def _check_request(samples: int, tolerance: float | None, batch: int | None) -> 
 
 
 def _data(x1: Any, x2: Any) -> tuple[Any, Any]:
-    x1 = checks.batch(x1, "x1")
+    x1 = checked(x1, "x1")
     if x2 is not None:
-        x2 = checks.batch(x2, "x2")
+        x2 = checked(x2, "x2")
         checks.same_features(x1, x2)
     return x1, x2
 
@@ -156,7 +157,7 @@ def _one_network(net: Net, width: int, wanted: Wanted, key: Any, i: Any, x1: Arr
     program = trace(net, x1.shape)
     key_params, key_masks = jax.random.split(jax.random.fold_in(key, i))
     params = draw_program(program, key_params, width, x1.dtype)
-    both = x1 if x2 is None else jnp.concatenate([x1, x2])
+    both = x1 if x2 is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), x1, x2)
     first, second = slice(x1.shape[0]), slice(0 if x2 is None else x1.shape[0], None)
     if not wanted.ntk:
         return Kernels(_second_moments(evaluate(program, params, both, key_masks), first, second), None)
@@ -178,12 +179,13 @@ def _second_moments(y: Array, first: slice, second: slice) -> Array:
 def batch_size(program: Program, width: int, x1: Any, x2: Any) -> int:
     """As many networks as fit into memory at a time."""
     n = x1.shape[0] + (0 if x2 is None else x2.shape[0])
-    made = jax.eval_shape(lambda: _everything(program, width, jnp.zeros((n, *x1.shape[1:]))))
+    like = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), x1)
+    made = jax.eval_shape(lambda: _everything(program, width, like))
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
     return int(np.clip(BATCH_NUMBERS // max(numbers, 1), 1, BATCH_NETWORKS))
 
 
-def _everything(program: Program, width: int, x: Array) -> Any:
+def _everything(program: Program, width: int, x: Any) -> Any:
     params = draw_program(program, jax.random.key(0), width, x.dtype)
     return params, output_and_features(program, params, x, _some_outputs(program, width))
 

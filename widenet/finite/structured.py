@@ -17,9 +17,10 @@ from jax import Array
 
 from widenet.finite.blocks import BLOCK_NUMBERS
 from widenet.finite.forward import Scope, evaluate, forward, in_dtype, per_copy
-from widenet.finite.jacobian import HIGHEST, Reader, one_hot
+from widenet.finite.forward_positions import patches
+from widenet.finite.jacobian import HIGHEST, Reader, gradients, inner_products, one_hot
 from widenet.finite.parameters import names, uses_by_owner
-from widenet.program.ops import Linear, Op, Repeat
+from widenet.program.ops import Conv, DepthwiseConv, Embed, Heads, Linear, LocalConv, Op, Repeat, Table
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import Var
 
@@ -41,7 +42,7 @@ def structured_reader(net: Net) -> Reader:
     """The reader of one of our networks."""
 
     @jax.jit
-    def of_block(params: Any, x: Array, outputs: Array) -> Layers:
+    def of_block(params: Any, x: Any, outputs: Array) -> Any:
         return features(trace(net, x.shape), params, x, outputs)
 
     return Reader(of_block, contract, lambda shape: _pair_numbers(trace(net, shape)))
@@ -56,15 +57,30 @@ def _pair_numbers(program: Program) -> int:
     return max(sizes)
 
 
-def features(program: Program, params: Any, x: Array, outputs: Array, key: Any = None) -> Layers:
+def is_structured(program: Program) -> bool:
+    """Are all gradients of weights outer products, of what a layer is given and what it sends back?"""
+    for var in program.variables:
+        op = var.op
+        if isinstance(op, Repeat) and not is_structured(op.body):
+            return False
+        if isinstance(op, (Embed, Table, Heads, LocalConv, DepthwiseConv)) or (isinstance(op, Conv) and op.groups > 1):
+            return False
+    return True
+
+
+def features(program: Program, params: Any, x: Any, outputs: Array, key: Any = None) -> Layers | list[Array]:
     """The tangent features of the outputs with these (flat) indices at the samples x."""
     return output_and_features(program, params, x, outputs, key)[1]
 
 
 def output_and_features(
-    program: Program, params: Any, x: Array, outputs: Array, key: Any = None
-) -> tuple[Array, Layers]:
-    """The outputs of the network `[n, k]`, and its tangent features."""
+    program: Program, params: Any, x: Any, outputs: Array, key: Any = None
+) -> tuple[Array, Layers | list[Array]]:
+    """The outputs of the network `[n, k]`, and its tangent features: its gradients where they have no structure."""
+    if not is_structured(program):
+        y = evaluate(program, params, x, key)
+        function = partial(_evaluated, program, key)
+        return y.reshape(y.shape[0], -1), gradients(function, params, x, outputs)
     made = jax.eval_shape(lambda: _recorded(program, params, x, key, None)[1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _part(made, "h"))
 
@@ -81,6 +97,10 @@ def output_and_features(
     return y, _layers(program, inputs, deltas)
 
 
+def _evaluated(program: Program, key: Any, params: Any, x: Any) -> Array:
+    return evaluate(program, params, x, key)
+
+
 class Record(NamedTuple):
     """What a linear layer was given, and what it made."""
 
@@ -92,7 +112,9 @@ def _part(tape: Any, name: str) -> Any:
     return jax.tree.map(lambda record: getattr(record, name), tape, is_leaf=lambda node: isinstance(node, Record))
 
 
-def _recorded(program: Program, params: Any, x: Array, key: Any, probes: Tape | None) -> tuple[Array, Tape]:
+def _recorded(
+    program: Program, params: Any, x: Any, key: Any, probes: Tape | None, samples: Any = None
+) -> tuple[Array, Tape]:
     """The output of the network and a record of every linear layer, with `probes` added to what it makes."""
     tape: Tape = {}
 
@@ -108,13 +130,13 @@ def _recorded(program: Program, params: Any, x: Array, key: Any, probes: Tape | 
             tape[index] = Record(xs[0], y)
         return y
 
-    return evaluate(program, params, x, key, rule), tape
+    return evaluate(program, params, x, key, rule, samples), tape
 
 
 def _recorded_repeat(op: Repeat, var: Var, scope: Scope, x: Array, probes: Tape | None) -> tuple[Array, Tape]:
     def copy(h: Array, own: Any) -> tuple[Array, Tape]:
         (params, key), probe = own
-        return _recorded(op.body, params, h, key, probe)
+        return _recorded(op.body, params, h, key, probe, scope.samples)
 
     return jax.lax.scan(copy, x, (per_copy(op, var, scope), probes), length=op.times)
 
@@ -137,14 +159,19 @@ def _layer(program: Program, uses: list[Var], inputs: Tape, deltas: Tape) -> Lay
 
 def _use(var: Var, z: Array, delta: Array) -> Layer:
     assert isinstance(var.op, Linear)
+    if isinstance(var.op, Conv):
+        taken = patches(z, var.op.window, var)
+        z = taken.reshape(*taken.shape[:2], -1)
     z = z.reshape(z.shape[0], -1, z.shape[-1])
     delta = delta.reshape(*z.shape[:2], *delta.shape[-2:])
     bias = in_dtype(var.op.sigma_b, z) * jnp.sum(delta, axis=1) if var.op.has_bias else None
     return Layer(in_dtype(var.op.sigma_w, z) / math.sqrt(z.shape[-1]) * z, delta, bias)
 
 
-def rows(layers: Layers, kept: slice, axis: int = 0) -> Layers:
+def rows(layers: Any, kept: slice, axis: int = 0) -> Any:
     """The features of some of the samples."""
+    if isinstance(layers, list):
+        return [leaf[kept] for leaf in layers]
     at = (slice(None),) * axis + (kept,)
     return {
         name: jax.tree.map(lambda a: a[at], item) if isinstance(item, Layer) else rows(item, kept, axis + 1)
@@ -153,8 +180,10 @@ def rows(layers: Layers, kept: slice, axis: int = 0) -> Layers:
 
 
 @partial(jax.jit, static_argnums=2)
-def contract(a: Layers, b: Layers, crossed: bool) -> Array:
+def contract(a: Any, b: Any, crossed: bool) -> Array:
     """The tangent kernel of two blocks of samples, `[r1, r2, c]`, or `[r1, r2, c1, c2]` if `crossed` (F4)."""
+    if isinstance(a, list):
+        return inner_products(a, b, crossed)
     parts = []
     for name, one in a.items():
         if isinstance(one, Layer):

@@ -4,11 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from widenet.program.ops import Dropout, LinComb, Mix, Nonlin, Product
+from widenet.program.ops import (
+    Attend,
+    BatchNorm,
+    Concat,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    Input,
+    LinComb,
+    Mix,
+    Nonlin,
+    Normalize,
+    Product,
+    SampleMix,
+)
 from widenet.program.var import Var, describe, is_gaussian
 
 if TYPE_CHECKING:
     from widenet.kernels.schedule import Planner
+
+
+PASSES = (LinComb, Mix, SampleMix, Dropout, Flatten, Concat)
+
+
+def is_centred(var: Var) -> bool:
+    """Is the mean of `var` over channels zero, whatever the data?"""
+    if isinstance(var.op, Input):
+        return var.op.gaussian
+    if isinstance(var.op, (DepthwiseConv, BatchNorm)) or is_gaussian(var):
+        return True
+    if isinstance(var.op, Normalize):
+        return (var.op.centred and not var.op.positions) or is_centred(var.args[0])
+    if isinstance(var.op, Attend):
+        return is_centred(var.args[0])
+    return isinstance(var.op, PASSES) and all(map(is_centred, var.args))
 
 
 class Group(NamedTuple):
@@ -46,7 +76,9 @@ def gaussians(var: Var) -> list[Var]:
     """The Gaussian variables that the coordinates of `var` are functions of."""
     if is_gaussian(var):
         return [var]
-    if not isinstance(var.op, (Nonlin, LinComb, Mix, Dropout, Product)):
+    if isinstance(var.op, (Normalize, Attend)):  # deterministic scales and weights
+        return gaussians(var.args[0])
+    if not isinstance(var.op, (Nonlin, LinComb, Mix, SampleMix, Dropout, Product)):
         raise NotImplementedError(f"a product with {describe(var)} has no closed form; use monte_carlo.")
     return list(dict.fromkeys(g for arg in var.args for g in gaussians(arg)))
 

@@ -3,51 +3,61 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from widenet.kernels.covariance import Cov, Data, Dist, safe_divide, safe_sqrt, with_diagonal, zero_at_equal
+from widenet.kernels.layout import Layout, equal
 from widenet.kernels.schedule import Mode
 from widenet.precision import float64
 
+HIGHEST = jax.lax.Precision.HIGHEST
 # Inner products leave a cosine distance below this fewer than 13 of float64's 16 digits.
 NEAR = 1e-3
 
 
-@partial(jax.jit, static_argnames=("full", "mode"))
-def covariance_of(data: Data, full: bool, mode: Mode) -> Cov:
+@partial(jax.jit, static_argnames=("layout", "mode"))
+def covariance_of(data: Data, layout: Layout, mode: Mode) -> Cov:
     """The covariance x1 . x2 / d of the data with themselves."""
-    self1, self2 = (_self_products(x, full) for x in data)
-    cross = with_diagonal(_products(*data, full), self1, mode.same)
+    self1, self2 = (_self_products(x, layout) for x in data)
+    cross = with_diagonal(_products(*data, layout), self1, mode.same)
     return Cov(cross, self1, self2, jnp.zeros_like(cross) if mode.ntk else None)
 
 
-def _products(x1: Array, x2: Array, full: bool) -> Array:
-    spec = "ipd,jqd->pqij" if full else "ipd,jpd->pij"
-    return jnp.einsum(spec, x1, x2, precision=jax.lax.Precision.HIGHEST) / x1.shape[-1]
+def _products(x1: Array, x2: Array, layout: Layout) -> Array:
+    if layout.kind == "all":
+        out = jnp.einsum("ipd,jqd->pqij", x1, x2, precision=HIGHEST).reshape(-1, x1.shape[0], x2.shape[0])
+    else:
+        left, right = (x1, x2) if layout.is_equal else (x1[:, layout.left], x2[:, layout.right])
+        out = jnp.einsum("ild,jld->lij", left, right, precision=HIGHEST)
+    return out / x1.shape[-1]
 
 
-def _self_products(x: Array, full: bool) -> Array:
-    spec = "ipd,iqd->pqi" if full else "ipd,ipd->pi"
-    return jnp.einsum(spec, x, x, precision=jax.lax.Precision.HIGHEST) / x.shape[-1]
+def _self_products(x: Array, layout: Layout) -> Array:
+    if layout.kind == "all":
+        return jnp.einsum("ipd,iqd->pqi", x, x, precision=HIGHEST).reshape(-1, x.shape[0]) / x.shape[-1]
+    left, right = (x, x) if layout.is_equal else (x[:, layout.left], x[:, layout.right])
+    return jnp.einsum("ild,ild->li", left, right, precision=HIGHEST) / x.shape[-1]
 
 
-@partial(jax.jit, static_argnames=("full", "mode"))
-def distance_of(data: Data, full: bool, mode: Mode) -> Dist:
+@partial(jax.jit, static_argnames=("layout", "mode"))
+def distance_of(data: Data, layout: Layout, mode: Mode) -> Dist:
     """The cosine distances of the data with themselves."""
-    q1, q2 = (_self_products(x, False) for x in data)
-    cross = cosine_distances(*data, full, mode.same)
-    self1, self2 = (_between_positions(x) if full else None for x in data)
+    q1, q2 = (_self_products(x, equal(x.shape[1])) for x in data)
+    cross = cosine_distances(*data, layout, mode.same)
+    self1, self2 = (None if layout.is_equal else _between_positions(x, layout) for x in data)
     return Dist(cross, self1, self2, jnp.zeros_like(cross) if mode.ntk else None, q1, q2)
 
 
-def _between_positions(x: Array) -> Array:
-    """Cosine distances `[P, Q, n]` of the positions of each sample, by subtraction."""
-    unit = _normalized(x)
-    between = jax.lax.map(lambda row: jax.lax.map(lambda u: _half_mean_square(u - row), row), unit)
-    return zero_at_equal(jnp.moveaxis(between, 0, -1))
+def _between_positions(x: Array, layout: Layout) -> Array:
+    """Cosine distances `[L, n]` of the positions of each sample, by subtraction."""
+    unit = jnp.moveaxis(_normalized(x), 1, 0)
+    pairs = jnp.asarray(layout.left), jnp.asarray(layout.right)
+    between = jax.lax.map(lambda at: _half_mean_square(unit[at[0]] - unit[at[1]]), pairs)
+    return zero_at_equal(between, layout)
 
 
 def _normalized(x: Array) -> Array:
@@ -59,31 +69,34 @@ def _half_mean_square(difference: Array) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def cosine_distances(x1: Array, x2: Array, full: bool, same: bool) -> Array:
-    """1 - cos of all rows, right to rounding even where they are nearly parallel.
+def cosine_distances(x1: Array, x2: Array, layout: Layout, same: bool) -> Array:
+    """1 - cos of all rows, right to rounding even where they are nearly parallel: `[L, n1, n2]`.
 
-    Half the mean square of the difference of normalized rows: `[P, n1, n2]`, or `[P, Q, n1, n2]` if `full`;
-    `same` says that x2 is x1.  float32 data take inner products in float64; float64 data take them for all but
-    the near pairs, which are subtracted instead.
+    Half the mean square of the difference of normalized rows; `same` says that x2 is x1.  float32 data take inner
+    products in float64; float64 data take them for all but the near pairs, which are subtracted instead.
     """
     n1, n2, p = x1.shape[0], x2.shape[0], x1.shape[1]
-    if full:
+    if layout.kind == "all":
         rows1, rows2 = (x.reshape(-1, x.shape[-1]) for x in (x1, x2))
-        return _of_rows(rows1, rows2, same).reshape(n1, p, n2, p).transpose(1, 3, 0, 2)
-    by_position = jnp.moveaxis(x1, 1, 0), jnp.moveaxis(x2, 1, 0)
-    return jax.lax.map(lambda rows: _of_rows(*rows, same), by_position)
+        whole = _of_rows(rows1, rows2, same).reshape(n1, p, n2, p)
+        return whole.transpose(1, 3, 0, 2).reshape(p * p, n1, n2)
+    left, right = (jnp.moveaxis(x, 1, 0) for x in (x1, x2))
+    own = jnp.asarray(layout.left == layout.right)
+    pairs = jnp.asarray(layout.left), jnp.asarray(layout.right), own
+    return jax.lax.map(lambda at: _of_rows(left[at[0]], right[at[1]], at[2] if same else False), pairs)
 
 
-def _of_rows(x1: Array, x2: Array, same: bool) -> Array:
+def _of_rows(x1: Array, x2: Array, same: Any) -> Array:
+    """1 - cos of rows with rows; if `same`, row i of both is one."""
+    own = jnp.eye(x1.shape[0], x2.shape[0], dtype=bool) & same
     if x1.dtype == jnp.float64:
         unit1, unit2 = _normalized(x1), _normalized(x2)
         rough = _from_products(unit1, unit2)
-        own = jnp.eye(*rough.shape, dtype=bool) if same else jnp.zeros((), bool)
         return jnp.where(own, 0.0, _subtract_near(unit1, unit2, rough, (rough < NEAR) & ~own))
     with float64():
         wide = (_normalized(jax.lax.convert_element_type(x, jnp.float64)) for x in (x1, x2))
         distance = jax.lax.convert_element_type(_from_products(*wide), x1.dtype)
-    return jnp.where(jnp.eye(*distance.shape, dtype=bool), 0.0, distance) if same else distance
+    return jnp.where(own, 0.0, distance)
 
 
 def _from_products(unit1: Array, unit2: Array) -> Array:
@@ -109,7 +122,7 @@ def _subtract_near(unit1: Array, unit2: Array, rough: Array, near: Array) -> Arr
 
 @cosine_distances.defjvp
 def _cosine_distances_jvp(
-    full: bool, same: bool, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+    layout: Layout, same: bool, primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     (x1, t1), (x2, t2) = (jax.jvp(_normalized, (x,), (t,)) for x, t in zip(primals, tangents, strict=True))
-    return cosine_distances(*primals, full, same), -_products(t1, x2, full) - _products(x1, t2, full)
+    return cosine_distances(*primals, layout, same), -_products(t1, x2, layout) - _products(x1, t2, layout)

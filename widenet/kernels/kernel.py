@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
 
-import widenet.kernels.products  # noqa: F401 - registers its rule
+import widenet.kernels.distance_positions
+import widenet.kernels.heads
+import widenet.kernels.products  # noqa: F401 - these three register their rules
 from widenet import checks
 from widenet.kernels.covariance import Data, as_cov
 from widenet.kernels.distance import rule
 from widenet.kernels.inputs import covariance_of, distance_of
-from widenet.kernels.schedule import Key, Mode, Plan, Planner, carry_out, normal, positions
+from widenet.kernels.joint import CHUNK
+from widenet.kernels.layout import Layout, equal, every
+from widenet.kernels.schedule import Mode, Pair, Plan, Planner, carry_out, positions
 from widenet.kernels.tiles import in_tiles
 from widenet.precision import float64
-from widenet.program.ops import Nonlin, Repeat
+from widenet.program.ops import Embed, Nonlin, Repeat
 from widenet.program.rewrite import unroll_bypassed
+from widenet.program.samples import Samples, checked, features_of, is_traced
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import describe, shape_text
 
-Batch = Float[Array, "n *positions d"]
+POINTS = 4096  # of quasi-Monte Carlo
 
 
 class Kernel(NamedTuple):
@@ -33,17 +39,20 @@ class Kernel(NamedTuple):
     ntk: Any  # [n1, n2]: inner products of its parameter gradients
 
 
-def kernel(net: Net) -> Callable[..., Kernel]:
+def kernel(net: Net, *, positions: str | None = None, points: int = POINTS, scramble: int = 0) -> Callable[..., Kernel]:
     """NNGP and NTK of `net` at infinite width: `kernel(net)(x1, x2=None).nngp`, `.ntk`.
 
     K(x1, x2) = lim E f(x1) f(x2),  Theta(x1, x2) = lim sum_parameters df(x1) df(x2)        (K1)-(K3)
 
     Shapes: x1 `[n1, *positions, d]`, x2 `[n2, *positions, d]` to `[n1, n2]`, per output channel.  x2=None is
-    x1 with itself: half the work, and an exact diagonal.
+    x1 with itself: half the work, and an exact diagonal.  Data may be `samples` with masks or graphs.
+    positions: for a net whose output keeps positions P, "equal" gives `[n1, n2, *P]` and "all" `[n1, n2, *P, *P]`.
+    points, scramble: of the quasi-Monte Carlo that takes the place of a closed form where gates are dependent or
+    softmax attention has infinitely many heads (G2), (A3); `kernel_error` states its error.
     dtype: that of the inputs; numpy float64 in, numpy float64 out, whatever jax's configuration.  Lists and
     integers are taken as float64.  Traced inputs work inside jit, vmap and grad.
     Raises: ValueError for inputs that are not finite or do not fit each other, and for an architecture whose output
-    still has positions.
+    still has positions if `positions` is not given.
     Source: jacot2018, thm. 1; yang2019, thm. 3.1.
 
     >>> import numpy as np, widenet as wn
@@ -52,46 +61,118 @@ def kernel(net: Net) -> Callable[..., Kernel]:
     array([[0.25  , 0.0796],
            [0.0796, 0.25  ]])
     """
-    return _reading(net, ntk=True)
+    return _reading(net, ntk=True, positions=positions, points=points, scramble=scramble)
 
 
-def nngp(net: Net) -> Callable[..., Any]:
+def nngp(net: Net, **options: Any) -> Callable[..., Any]:
     """The NNGP kernel alone, `[n1, n2]`; see `kernel`."""
-    return lambda x1, x2=None: _reading(net, ntk=False)(x1, x2).nngp
+    return lambda x1, x2=None: _reading(net, ntk=False, **options)(x1, x2).nngp
 
 
-def ntk(net: Net) -> Callable[..., Any]:
+def ntk(net: Net, **options: Any) -> Callable[..., Any]:
     """The neural tangent kernel alone, `[n1, n2]`; see `kernel`."""
-    return lambda x1, x2=None: _reading(net, ntk=True)(x1, x2).ntk
+    return lambda x1, x2=None: _reading(net, ntk=True, **options)(x1, x2).ntk
 
 
-def _reading(net: Net, ntk: bool) -> Callable[..., Kernel]:
+def kernel_error(net: Net, *, scrambles: int = 4, points: int = POINTS) -> Callable[..., Kernel]:
+    """The standard error of what `kernel` integrates numerically, from independent random shifts of its points.
+
+    `kernel_error(net)(x1, x2)` has the shapes of `kernel(net)(x1, x2)`, and is zero where all is closed form.
+    error = std over m scrambles / sqrt(m) of kernels with `points` points each; `kernel` takes one of these (G2).
+    """
+
+    def error_fn(x1: Any, x2: Any = None) -> Kernel:
+        made = [kernel(net, points=points, scramble=i)(x1, x2) for i in range(scrambles)]
+        return Kernel(
+            *(np.std(np.stack(part), axis=0, ddof=1) / np.sqrt(scrambles) for part in zip(*made, strict=True))
+        )
+
+    return error_fn
+
+
+def _reading(
+    net: Net, ntk: bool, positions: str | None = None, points: int = POINTS, scramble: int = 0
+) -> Callable[..., Kernel]:
+    _check_options(positions, points)
+
     def kernel_fn(x1: Any, x2: Any = None) -> Kernel:
-        x1 = checks.batch(x1, "x1")
+        x1 = checked(x1, "x1")
         if x2 is not None:
-            x2 = checks.batch(x2, "x2")
+            x2 = checked(x2, "x2")
             checks.same_features(x1, x2)
-        program = program_of(net, x1.shape)
+        program = program_of(net, x1.shape, readout=positions is None)
+        check_tokens(program, x1, x2)
+        layout = _layout_of(program, positions)
+        plans: dict[bool, tuple[Mode, Plan]] = {}
 
-        def compute(a: Array, b: Array | None) -> tuple[Array, Array | None]:
-            return covariance(program, a, b, ntk)
+        def compute(a: Any, b: Any) -> tuple[Array, Array | None]:
+            if (b is None) not in plans:
+                mode = Mode(ntk, b is None, uses_distance(program), points, scramble)
+                plans[b is None] = mode, plan_of(program, mode, layout)
+            out = covariance(program, a, b, *plans[b is None])
+            return tuple(None if part is None else jnp.moveaxis(part, 0, -1) for part in out)  # type: ignore
 
-        if checks.is_traced(x1) or checks.is_traced(x2):
-            return Kernel(*compute(x1, x2))
-        with float64() if isinstance(x1, np.ndarray) else nullcontext():
-            return Kernel(*in_tiles(compute, x1, x2, entries(program)))
+        def shaped(part: Any) -> Any:
+            return None if part is None else part.reshape(*part.shape[:2], *_out_shape(program, positions))
+
+        if is_traced(x1) or is_traced(x2):
+            return Kernel(*map(shaped, compute(x1, x2)))
+        with float64() if isinstance(features_of(x1), np.ndarray) else nullcontext():
+            size = entries(plan_of(program, Mode(ntk, False, False), layout))
+            return Kernel(*map(shaped, in_tiles(compute, x1, x2, size, partial(_mirror, layout))))
 
     return kernel_fn
 
 
-def program_of(net: Net, shape: tuple[int, ...]) -> Program:
+def _mirror(layout: Layout, block: np.ndarray) -> np.ndarray:
+    """Entries `[n1, n2, L]` with x1 and x2, and their positions, exchanged."""
+    swapped = block.swapaxes(0, 1)
+    if layout.is_equal:
+        return swapped
+    return swapped.reshape(*swapped.shape[:2], *layout.sizes).swapaxes(2, 3).reshape(swapped.shape)
+
+
+def _out_shape(program: Program, kind: str | None) -> tuple[int, ...]:
+    return {None: (), "equal": program.output.positions, "all": program.output.positions * 2}[kind]
+
+
+def _check_options(positions: str | None, points: int) -> None:
+    if positions not in (None, "equal", "all"):
+        raise ValueError(f"positions must be None (a net with a readout), 'equal' or 'all'; got {positions!r}.")
+    if points < CHUNK or points & (points - 1):
+        raise ValueError(f"points must be a power of two, {CHUNK} or more (a Sobol sequence); got {points}.")
+
+
+def _layout_of(program: Program, kind: str | None) -> Layout:
+    count = positions(program.output)
+    return every(count, count) if kind == "all" else equal(count)
+
+
+def check_tokens(program: Program, *batches: Any) -> None:
+    """Raise a ValueError unless the data of an embedding are token ids of its vocabulary."""
+    sizes = [var.op.vocabulary for var in program.variables if isinstance(var.op, Embed)]
+    for x in batches:
+        if not sizes or x is None or checks.is_traced(features_of(x)):
+            continue
+        ids = np.asarray(features_of(x))
+        bad = np.argwhere((ids != np.round(ids)) | (ids < 0) | (ids >= min(sizes)))
+        if len(bad):
+            at = tuple(map(int, bad[0]))
+            raise ValueError(
+                f"token ids must be whole numbers from 0 to {min(sizes) - 1}, the vocabulary of embed; got {ids[at]:g} at "
+                f"{at} ({len(bad)} such entries): map unknown tokens to one of these, or enlarge the vocabulary."
+            )
+
+
+def program_of(net: Net, shape: tuple[int, ...], *, readout: bool = True) -> Program:
     """The program of `net` as the kernel reading wants it: a readout at its end, bypassed repeats written out."""
     program = unroll_bypassed(trace(net, shape))
-    if program.output.positions:
+    if readout and program.output.positions:
         raise ValueError(
             f"the network has no readout: its last layer, {describe(program.output)}, "
             f"gives {shape_text(program.output)} "
-            f"of data {tuple(shape)}; end it with flatten, position_mean or select, then a dense layer."
+            f"of data {tuple(shape)}; end it with flatten, position_mean or select, then a dense layer, or ask for "
+            "positions='equal' or 'all'."
         )
     return program
 
@@ -105,26 +186,25 @@ def uses_distance(program: Program) -> bool:
     )
 
 
-def plan_of(program: Program, mode: Mode) -> Plan:
-    """What must be computed for the covariance of the output with itself."""
-    return Planner(program, mode, rule).plan(Key(program.output, program.output))
+def plan_of(program: Program, mode: Mode, layout: Layout | None = None) -> Plan:
+    """What must be computed for the covariance of the output with itself, by default at equal positions."""
+    return Planner(program, mode, rule).plan(program.output, layout or equal(positions(program.output)))
 
 
-def covariance(program: Program, x1: Array, x2: Array | None, ntk: bool) -> tuple[Array, Array | None]:
-    """NNGP and NTK `[n1, n2]` of the output, traceable: the recursion itself."""
-    mode = Mode(ntk, x2 is None, uses_distance(program))
-    plan = plan_of(program, mode)
-    rows1 = x1.reshape(x1.shape[0], -1, x1.shape[-1])
-    data = Data(rows1, rows1 if x2 is None else x2.reshape(x2.shape[0], -1, x2.shape[-1]))
-    x = Key(program.input, program.input)
-    out = carry_out(plan, {normal(x._replace(full=full)): data for full in (False, True)})
+def covariance(program: Program, x1: Any, x2: Any, mode: Mode, plan: Plan) -> tuple[Array, Array | None]:
+    """NNGP and NTK `[L, n1, n2]` of the output, traceable: the recursion itself."""
+    samples = tuple(x if isinstance(x, Samples) else None for x in (x1, x1 if x2 is None else x2))
+    features = (x.x if isinstance(x, Samples) else x for x in (x1, x1 if x2 is None else x2))
+    data = Data(*(x.reshape(x.shape[0], -1, x.shape[-1]) for x in features))
+    pair = Pair(program.input, program.input)
+    out = carry_out(plan, {pair: data}, samples)
+    at = plan.stages[-1].layout
     if isinstance(out, Data):
-        out = (distance_of if mode.distance else covariance_of)(out, False, mode)
-    out = as_cov(out)
-    return out.cross[0], None if out.ntk is None else out.ntk[0]
+        out = (distance_of if mode.distance else covariance_of)(out, at, mode)
+    out = as_cov(out, at)
+    return out.cross, out.ntk
 
 
-def entries(program: Program) -> int:
+def entries(plan: Plan) -> int:
     """The numbers in the largest covariance, per pair of samples."""
-    plan = plan_of(program, Mode(False, False, False))
-    return max(positions(key.u) * (positions(key.v) if key.full else 1) for key in plan.steps)
+    return max(len(stage.layout) for stage in plan.stages)

@@ -1,4 +1,4 @@
-"""The plan of the recursion over pairs of variables: which covariances, in which order, by which rule.
+"""The plan of the recursion over pairs of variables: which covariances, at which positions, in which order.
 
 A plan holds no numbers.  It is made from the last covariance backwards, so that only what something
 asks for is computed, and carrying it out forgets each covariance after its last use.
@@ -11,11 +11,31 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from widenet.kernels.covariance import Form, all_positions, equal_positions
-from widenet.kernels.independence import has_centred_factor
-from widenet.program.ops import Concat, Dropout, Flatten, Input, LinComb, Linear, Mix, Nonlin, Product
+from widenet.kernels.covariance import Form, restrict
+from widenet.kernels.independence import dependent, has_centred_factor
+from widenet.kernels.layout import Layout, equal, every
+from widenet.program.ops import (
+    Attend,
+    Concat,
+    Dropout,
+    Embed,
+    Flatten,
+    Heads,
+    Input,
+    LinComb,
+    Linear,
+    Mix,
+    Nonlin,
+    Normalize,
+    Product,
+    SampleMix,
+    Table,
+)
+from widenet.program.samples import Samples
 from widenet.program.trace import Program
-from widenet.program.var import Var
+from widenet.program.var import Var, is_gaussian
+
+FRESH = (Linear, Embed, Table, Heads)  # made by a weight, hence centred and independent of all that is older
 
 
 class Mode(NamedTuple):
@@ -24,29 +44,53 @@ class Mode(NamedTuple):
     ntk: bool  # carry the neural tangent kernel along
     same: bool  # x2 is x1: entry (i, i) is a sample with itself
     distance: bool  # carry a variable with itself in distance form
+    points: int = 4096  # of quasi-Monte Carlo, where there is no closed form
+    scramble: int = 0  # which random shift of these points
 
 
-class Key(NamedTuple):
-    """The covariance of `u` at x1 with `v` at x2, at all pairs of positions (`full`) or at equal ones."""
+class Pair(NamedTuple):
+    """The covariance of `u` at x1 with `v` at x2; the mean of `u` if v is None."""
 
     u: Var
-    v: Var
-    full: bool = False
+    v: Var | None
+
+
+class Need(NamedTuple):
+    """What a step takes: a covariance, at the pairs of positions that follow from those that the step makes."""
+
+    pair: Pair
+    layout: Callable[[Layout], Layout]
+
+
+class Context(NamedTuple):
+    """What a step may know when it is taken."""
+
+    layout: Layout  # of what it makes
+    samples: tuple[Samples | None, Samples | None] = (None, None)  # masks and graphs of x1 and x2
 
 
 class Step(NamedTuple):
-    """One covariance: the rule that makes it from others."""
+    """One covariance: the rule that makes it from others, `compute(context, *covariances)`."""
 
-    needs: tuple[Key, ...]
+    needs: tuple[Need, ...]
     compute: Callable[..., Any]
     takes_data: bool = False  # does it know what to do with the data themselves?
 
 
-class Plan(NamedTuple):
-    """Steps in an order in which they can be taken, and the one that is wanted."""
+class Stage(NamedTuple):
+    """A step of a plan, what it makes, and at which positions it and its arguments are."""
 
-    steps: dict[Key, Step]
-    goal: Key
+    pair: Pair
+    step: Step
+    layout: Layout
+    wants: tuple[Layout, ...]
+
+
+class Plan(NamedTuple):
+    """Stages in an order in which they can be taken; the last one is the goal."""
+
+    stages: tuple[Stage, ...]
+    layouts: Mapping[Pair, Layout]
 
 
 def positions(var: Var) -> int:
@@ -54,20 +98,37 @@ def positions(var: Var) -> int:
     return math.prod(var.positions)
 
 
-def normal(key: Key) -> Key:
-    """Where both variables have one position there is only one layout."""
-    return key._replace(full=key.full and not positions(key.u) == positions(key.v) == 1)
+def like(u: Var, v: Var) -> Need:
+    """The covariance of two variables at the positions of the result."""
+    return Need(Pair(u, v), lambda layout: layout)
+
+
+def own(u: Var) -> Need:
+    """A variable with itself at equal positions: its variances."""
+    return Need(Pair(u, u), lambda _: equal(positions(u)))
+
+
+def wide(u: Var, v: Var) -> Need:
+    """The covariance of two variables at all pairs of positions."""
+    return Need(Pair(u, v), lambda _: every(positions(u), positions(v)))
+
+
+def mean_of(u: Var) -> Need:
+    """The mean of a variable."""
+    return Need(Pair(u, None), lambda _: equal(positions(u)))
 
 
 class Planner:
-    """Makes the plan for one program; `rule(planner, key)` gives the step of one key."""
+    """Makes the plan for one program; `rule(planner, u, v)` gives the step of one pair."""
 
-    def __init__(self, program: Program, mode: Mode, rule: Callable[[Planner, Key], Step]) -> None:
+    def __init__(self, program: Program, mode: Mode, rule: Callable[[Planner, Var, Var | None], Step]) -> None:
         self.program, self.mode, self.rule = program, mode, rule
         self._zero: dict[tuple[Var, Var], bool] = {}
 
     def index(self, var: Var) -> int:
-        """Age: variables made outside of the program are older than all of it."""
+        """Age: a product of some variables is as old as they are; what is outside of the program is older than all."""
+        if var not in self.program.index and isinstance(var.op, Product):
+            return max(map(self.index, var.args))
         return self.program.index.get(var, -1)
 
     @cached_property
@@ -84,59 +145,67 @@ class Planner:
         if u is v:
             return False
         old, young = sorted((u, v), key=self.index)
-        if isinstance(young.op, Linear) and self._first_use[young.op.weight] > self.index(old):
+        if isinstance(young.op, FRESH) and self._first_use[young.op.weight] > self.index(old):
             return True  # a weight younger than the other variable is independent of it, with mean zero (T5)
         for one, other in ((young, old), (old, young)):
-            if isinstance(one.op, (LinComb, Mix, Dropout, Flatten, Concat)):
+            if isinstance(one.op, (LinComb, Mix, SampleMix, Dropout, Flatten, Concat)):
                 return all(self.is_zero(arg, other) for arg in one.args)
-        if isinstance(u.op, Linear) and isinstance(v.op, Linear):
-            tied = u.op.weight is v.op.weight
-            tied_bias = tied and u.op.has_bias and v.op.has_bias
-            return not tied or (not tied_bias and self.is_zero(u.args[0], v.args[0]))
-        for one, other in ((u, v), (v, u)):
-            if isinstance(one.op, Nonlin) and isinstance(other.op, (Linear, Input)):
+            if isinstance(one.op, (Attend, Normalize)):  # linear in the first argument
                 return self.is_zero(one.args[0], other)
+        if isinstance(u.op, FRESH) and isinstance(v.op, FRESH):
+            if u.op.weight is not v.op.weight:
+                return True
+            if not isinstance(u.op, Linear) or not isinstance(v.op, Linear):
+                return False
+            tied_bias = u.op.has_bias and v.op.has_bias
+            return not tied_bias and self.is_zero(u.args[0], v.args[0])
+        for one, other in ((u, v), (v, u)):
+            if isinstance(one.op, Nonlin) and isinstance(other.op, (*FRESH, Input)):
+                inner = one.args[0]
+                return self.is_zero(inner, other) if is_gaussian(inner) else not dependent(self, inner, other)
         return Product in (type(u.op), type(v.op)) and has_centred_factor(self, u, v)
 
-    def plan(self, goal: Key) -> Plan:
-        """The steps that `goal` needs, oldest first."""
-        goal = normal(goal)
-        steps = self._reach(goal, {})
-        twins = {
-            key: Step((full,), equal_positions)
-            for key in steps
-            if (full := key._replace(full=True)) != key and full in steps
-        }
-        return Plan(self._reach(goal, twins), goal)
+    def plan(self, u: Var, layout: Layout) -> Plan:
+        """The stages that the covariance of u with itself at these pairs of positions needs, oldest first."""
+        goal = Pair(u, u)
+        steps = self._reach(goal)
+        layouts = {goal: layout}
+        stages = []
+        for pair, step in reversed(steps.items()):
+            wants = tuple(need.layout(layouts[pair]) for need in step.needs)
+            for need, want in zip(step.needs, wants, strict=True):
+                layouts[need.pair] = layouts[need.pair].union(want) if need.pair in layouts else want
+            stages.append(Stage(pair, step, layouts[pair], wants))
+        return Plan(tuple(reversed(stages)), layouts)
 
-    def _reach(self, goal: Key, known: Mapping[Key, Step]) -> dict[Key, Step]:
-        steps: dict[Key, Step] = {}
-        made: dict[Key, Step] = dict(known)
+    def _reach(self, goal: Pair) -> dict[Pair, Step]:
+        """The steps of all pairs that the goal needs, each after what it needs."""
+        done: dict[Pair, Step] = {}
+        made: dict[Pair, Step] = {}
         stack = [goal]
         while stack:
-            key = stack[-1]
-            if key not in made:
-                made[key] = self.rule(self, key)
-            todo = [need for need in map(normal, made[key].needs) if need not in steps]
+            pair = stack[-1]
+            if pair not in made:
+                made[pair] = self.rule(self, *pair)
+            todo = [need.pair for need in made[pair].needs if need.pair not in done]
             stack.extend(todo)
             if not todo:
-                steps.setdefault(stack.pop(), made[key])
-        return steps
+                done.setdefault(stack.pop(), made[pair])
+        return done
 
 
-def carry_out(plan: Plan, given: Mapping[Key, Form]) -> Form:
-    """Take the steps of `plan`, starting from the `given` covariances; forget each after its last use."""
-    last = {normal(need): i for i, step in enumerate(plan.steps.values()) for need in step.needs}
+def carry_out(plan: Plan, given: Mapping[Pair, Form], samples: Any = (None, None)) -> Form:
+    """Take the stages of `plan`, starting from the `given` covariances; forget each after its last use."""
+    last = {need.pair: i for i, stage in enumerate(plan.stages) for need in stage.step.needs}
     values = dict(given)
-    for i, (key, step) in enumerate(plan.steps.items()):
-        if key not in values:
-            values[key] = step.compute(*(_fetch(values, need) for need in step.needs))
-        for need in {normal(need) for need in step.needs}:
-            if last[need] == i and need != plan.goal:
-                del values[need]
-    return values[plan.goal]
-
-
-def _fetch(values: Mapping[Key, Form], key: Key) -> Form:
-    stored = values[normal(key)]
-    return all_positions(stored) if key.full and not normal(key).full else stored
+    for i, (pair, step, layout, wants) in enumerate(plan.stages):
+        if pair not in values:
+            arguments = (
+                restrict(values[need.pair], plan.layouts[need.pair], want)
+                for need, want in zip(step.needs, wants, strict=True)
+            )
+            values[pair] = step.compute(Context(layout, samples), *arguments)
+        for need in step.needs:
+            if last[need.pair] == i:
+                values.pop(need.pair, None)
+    return values[plan.stages[-1].pair]

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from widenet import checks
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -80,3 +82,18 @@ def _graph(graph: Any, x: Any) -> Any:
             f"{x.shape}; got {graph.shape}.  For one operator of all samples write aggregate(h, operator)."
         )
     return graph.astype(x.dtype) if np.issubdtype(x.dtype, np.floating) else graph
+
+
+def features_of(x: Any) -> Any:
+    """The array of features, of an array or of samples."""
+    return x.x if isinstance(x, Samples) else x
+
+
+def checked(x: Any, name: str) -> Any:
+    """`checks.batch` of an array, or of the features of samples."""
+    return Samples(checks.batch(x.x, name), x.mask, x.graph) if isinstance(x, Samples) else checks.batch(x, name)
+
+
+def is_traced(x: Any) -> bool:
+    """Is an array or any part of samples traced?"""
+    return any(map(checks.is_traced, jax.tree.leaves(x)))

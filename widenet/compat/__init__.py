@@ -1,0 +1,1 @@
+"""The same thing in the interfaces of other libraries."""
