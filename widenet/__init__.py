@@ -30,7 +30,7 @@ _NAMES = {
         activation identity relu leaky_relu absolute abrelu step sign rectified_power erf scaled_erf gelu
         sine cosine sin cos rbf exponential gaussian hermite monomial polynomial
         tanh sigmoid silu mish softplus elu selu accuracy_table stated_error""",
-    "widenet.kernels.kernel": "kernel nngp ntk Kernel",
+    "widenet.kernels.kernel": "kernel nngp ntk Kernel kernel_error",
     "widenet.finite": """
         init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk
         empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",

@@ -99,17 +99,15 @@ def joint(f: Feature, h: Feature, selves: tuple[Pair, Pair], cross: Pair, points
 
 
 def beside_gaussian(f: Feature, self_pair: Pair, cross: Pair, points: Points) -> Pair:
-    """Of a Gaussian variable h with a feature f of g: E h f^T = cov(h, g) K^+ E[g f^T], Theta_hg E[J]^T. (B5)
+    """Of a normalized feature f of g with a Gaussian variable h: E f h^T = E[f g^T] K^+ cov(g, h), E[J] Theta_gh. (B5)
 
-    self_pair: of g with itself.  cross: of h with g.
+    self_pair: of g with itself.  cross: of g with h.
     """
-    side = f.normalized
-    k, scale = centre(self_pair.cov, side, side), _scale(self_pair.cov)
+    k, scale = centre(self_pair.cov, True, True), _scale(self_pair.cov)
     r = root(k, scale)
-    channel = Channel(r, r, points.normals(len(r)))
-    normals, slopes = (np.asarray(part) for part in features.regression(channel, f))
-    cov, theta = (centre(part, False, side) for part in cross)
-    return Pair(cov @ regressor(k, scale).T @ normals, theta @ slopes.T)
+    normals, slopes = features.regression(Channel(r, r, points.normals(len(r))), f)
+    cov, theta = (centre(part, True, False) for part in cross)
+    return Pair(np.asarray(normals).T @ regressor(k, scale) @ cov, np.asarray(slopes) @ theta)
 
 
 def mean(f: Feature, self_pair: Pair, points: Points) -> np.ndarray:

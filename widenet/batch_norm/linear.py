@@ -52,8 +52,9 @@ class Integrals(NamedTuple):
 
 
 def _integrals(spectrum: Spectrum, eps: float) -> Integrals:
-    scale = spectrum.values.max()
-    values, floor = spectrum.values / scale, len(spectrum.vectors) * eps / scale
+    floor = len(spectrum.vectors) * eps
+    scale = max(spectrum.values.max(initial=0.0), floor)
+    values, floor = spectrum.values / scale, floor / scale
     t = np.exp(np.arange(LOW, HIGH, STEP))
     damped = t * STEP * np.exp(-t * floor - np.log1p(2 * t[:, None] * values).sum(1) / 2)
     share = values / (1 + 2 * t[:, None] * values)

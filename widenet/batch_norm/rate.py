@@ -17,15 +17,15 @@ def batch_norm_rate(phi: Activation, batch: float) -> float:
 
     At the fixed point of the covariance, and with z, z' two coordinates of the normalized channel (B8)
 
-    rate = B/(B - 3) ( E[(1 - (1 + z^2)/B) phi'(z)^2] + E[(1 + z z') phi'(z) phi'(z')] / B ) / (E phi(z)^2 - E phi(z) phi(z'))
+    rate = B/(B - 3) (E[(1 - (1 + z^2)/B) phi'(z)^2] + E[(1 + z z') phi'(z) phi'(z')]/B) / (E phi(z)^2 - E phi(z) phi(z'))
 
     which is (B - 2)/(B - 3) for the identity; for B -> inf it is E phi'^2 / Var phi of a standard normal, pi/(pi - 1)
-    for relu.  Neither sigma_w nor sigma_b changes it, and it is above 1.
+    for relu.  Neither sigma_w nor sigma_b changes it.  Where phi' = 0, as for a step, it is 0.
 
     batch: the number of samples B (times positions) in a batch, 4 or more, or `math.inf`.
-    Accuracy: two-dimensional quadrature that is split at the breakpoints of phi, 1e-9.
+    Accuracy: two-dimensional quadrature that is split at the breakpoints of phi, 1e-8.
     Raises: ValueError for a batch below 4, whose gradients have infinite second moment, and for a constant phi.
-    Source: yang2019bn, sec. 3; as one formula for any phi and B: widenet.
+    Source: yang2019bn; as one formula for any phi and B: widenet.
 
     >>> import math, widenet as wn
     >>> from widenet.batch_norm import batch_norm_rate

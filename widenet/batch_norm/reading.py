@@ -46,9 +46,9 @@ def batch_kernel(net: Net, *, points: int = 2**12, scrambles: int = 16, key: int
     dtype: that of x; all is computed in float64.
     Raises: ValueError for data that are not finite, and where a batch varies in one or two directions only, so that
     the tangent kernel is infinite without eps; NotImplementedError for a layer without a rule; TypeError for traced x.
-    Source: yang2019bn, sec. 3 and app. E; points, radii and closed integrals: widenet.
+    Source: yang2019bn; the tangent kernel, points and radii: widenet.
     """
-    _check_request(points, scrambles)
+    _check_request(points, scrambles, key)
 
     def kernel_fn(x: Any) -> BatchKernel:
         x = checks.batch(x, "x")
@@ -65,11 +65,13 @@ def batch_kernel(net: Net, *, points: int = 2**12, scrambles: int = 16, key: int
     return kernel_fn
 
 
-def _check_request(points: int, scrambles: int) -> None:
+def _check_request(points: int, scrambles: int, key: int) -> None:
     if points < 2 or points & (points - 1):
         raise ValueError(f"points must be a power of two, as Sobol points are even only then; got {points}.")
     if scrambles < 2:
         raise ValueError(f"a standard error needs two scrambles or more; got scrambles={scrambles}.")
+    if not isinstance(key, (int, np.integer)) or key < 0:
+        raise ValueError(f"key must be an integer >= 0, as the points are not made by jax; got {key!r}.")
 
 
 def _program(net: Net, x: Any) -> Program:

@@ -6,8 +6,6 @@ A row is a sample, or a position of a sample: positions come second, as in `x.re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-
 import numpy as np
 
 from widenet.activations import identity
@@ -17,7 +15,7 @@ from widenet.batch_norm.features import Feature
 from widenet.batch_norm.points import Points
 from widenet.program.ops import BatchNorm, Conv, Flatten, Input, LinComb, Linear, Mix, Nonlin
 from widenet.program.trace import Program
-from widenet.program.var import Var, describe, is_gaussian
+from widenet.program.var import Var, describe
 
 COVERED = (Input, Linear, Conv, Nonlin, BatchNorm, LinComb, Mix, Flatten)
 
@@ -30,22 +28,29 @@ def check_covered(program: Program) -> None:
                 f"batch_kernel has no rule for {describe(var)}; it covers dense, conv, activations, batch_norm, sums, "
                 "pooling and other mixing of positions, and flatten. Use a network of these, or monte_carlo."
             )
-        if isinstance(var.op, BatchNorm):
-            _check_batch_norm(var)
+        if _is_feature(var):
+            _check_argument(var)
 
 
-def _check_batch_norm(var: Var) -> None:
+def _check_argument(var: Var) -> None:
     (x,) = var.args
+    if isinstance(var.op, Nonlin) and isinstance(x.op, BatchNorm):
+        return
     if isinstance(x.op, Input):
         raise ValueError(
-            f"{describe(var)} normalizes the data, whose channels are not Gaussian: standardize the features yourself, "
-            "or put a dense layer before it."
+            f"{describe(var)} acts on the data, whose channels are not Gaussian: put a dense layer before it"
+            + (", or standardize the features yourself." if isinstance(var.op, BatchNorm) else ".")
         )
-    if not is_gaussian(x) or isinstance(x.op, Flatten):
+    if not _is_gaussian(x):
         raise ValueError(
-            f"{describe(var)} follows {describe(x)}, whose channels are not one kind of Gaussian: put a dense layer "
-            "in between, or batch_norm before the activation."
+            f"{describe(var)} follows {describe(x)}, whose channels are not Gaussians of one kind: put a dense layer in "
+            "between, batch_norm before the activation, and flatten after it."
         )
+
+
+def _is_gaussian(var: Var) -> bool:
+    """Are all channels copies of one Gaussian vector over the rows?"""
+    return isinstance(var.op, Linear) or (isinstance(var.op, (LinComb, Mix)) and all(map(_is_gaussian, var.args)))
 
 
 class Recursion:
@@ -86,7 +91,7 @@ class Recursion:
         if isinstance(u.op, Flatten) or isinstance(v.op, (Flatten, Input)):
             return self._flattened(u, v)
         for one, other, turn in ((u, v, False), (v, u, True)):
-            if isinstance(one.op, (LinComb, Mix)) and not (is_gaussian(one) and _is_feature(other)):
+            if isinstance(one.op, (LinComb, Mix)) and not (_is_gaussian(one) and _is_feature(other)):
                 return self._pushed(one, other, turn)
         return self._features(u, v)
 
@@ -148,8 +153,8 @@ class Recursion:
             return self._of_features(u, v)
         except Diverges as reason:
             raise ValueError(
-                f"batch_norm in {describe(u)}: {reason}; give it eps > 0, or a batch with four or more samples in "
-                "general position."
+                f"batch_norm before {describe(u)}: {reason}; give it eps > 0, or a batch of four or more distinct samples "
+                "with three or more features."
             ) from None
 
     def _of_features(self, u: Var, v: Var) -> Pair | None:
@@ -157,9 +162,7 @@ class Recursion:
             return _transposed(self._of_features(v, u))
         f, g = feature(u)
         if not _is_feature(v):
-            cross = self.of(v, g)
-            pair = None if cross is None else expectations.beside_gaussian(f, self.own(g), cross, self.points)
-            return _transposed(pair)
+            return None if (cross := self.of(g, v)) is None else self._beside(f, g, v, cross)
         h, e = feature(v)
         if g is e:
             return expectations.own(f, h, self.own(g), self.points)
@@ -170,6 +173,13 @@ class Recursion:
         if not f.normalized and not h.normalized:
             return expectations.elementwise(f, h, (selves[0].cov.diagonal(), selves[1].cov.diagonal()), cross)
         return expectations.joint(f, h, selves, cross, self.points)
+
+    def _beside(self, f: Feature, g: Var, v: Var, cross: Pair) -> Pair:
+        """Of the feature f of g with a Gaussian variable."""
+        if f.normalized:
+            return expectations.beside_gaussian(f, self.own(g), cross, self.points)
+        variances = self.own(g).cov.diagonal(), self.own(v).cov.diagonal()
+        return expectations.elementwise(f, Feature(identity, None), variances, cross)
 
     def _zeros(self, u: Var, v: Var) -> Pair:
         zero = np.zeros((self.samples * math.prod(u.positions), self.samples * math.prod(v.positions)))
@@ -219,8 +229,7 @@ def _taps(var: Var) -> list[np.ndarray | None]:
 
 def _matrix(op: Mix) -> np.ndarray:
     """A mixing of positions as one matrix over flattened positions."""
-    dense: Callable[..., np.ndarray] = lambda m: m.toarray() if hasattr(m, "toarray") else np.asarray(m)  # noqa: E731
     total = np.ones((1, 1))
     for matrix in op.matrices:
-        total = np.kron(total, dense(matrix))
+        total = np.kron(total, matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix))
     return total

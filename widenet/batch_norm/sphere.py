@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-NODES = 64  # of a panel: 1e-10, measured in the tests
+NODES = 64  # of a panel: 64 against 96 differ by less than 1e-8
 REACH = 13.0  # beyond it the density of a coordinate is below exp(-84)
 
 

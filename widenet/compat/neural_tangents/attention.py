@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from widenet.compat.neural_tangents.enums import AttentionMechanism, PositionalE
 from widenet.compat.neural_tangents.node import Axes, Context, Node, remasked
 from widenet.compat.neural_tangents.triple import Triple, named, simple
 from widenet.layers.attention import attend, self_attention
-from widenet.layers.combine import concatenate, scale
+from widenet.layers.combine import add_up, concatenate, scale
 from widenet.layers.dense import dense
 from widenet.layers.tokens import position_table
 from widenet.program.ops import Weight
@@ -43,6 +43,16 @@ class Sigmas:
     bias: Any
 
 
+class Part(NamedTuple):
+    """A block of channels that a matrix reads, and the root of its share of all of them."""
+
+    var: Var
+    share: float
+
+
+Source = tuple[Part, ...]
+
+
 @dataclass(frozen=True)
 class Embedding:
     """The positional embeddings of a layer."""
@@ -61,31 +71,23 @@ class Embedding:
         distance = (np.abs(places[:, None] - places[None]).astype(float) ** self.power).sum(-1)
         return np.asarray(self.decay(distance), float)
 
-    def joined(self, node: Node, context: Context) -> Node:
+    def joined(self, node: Node, context: Context) -> Source:
         """The input with its embeddings, added or beside it."""
         if self.kind == PositionalEmbedding.NONE:
-            return node
+            return (Part(node.var, 1.0),)
         channels = node.channels if self.channels is None else self.channels
+        wide = node if context.finite else as_wide(node)
         if self.kind == PositionalEmbedding.SUM:
             if channels != node.channels:
                 raise ValueError(f"embeddings of {channels} channels cannot be added to {node.channels} channels.")
-            wide = node if context.finite else as_wide(node)
-            var = wide.var + self._table(node, node.channels if context.finite else None)
-            return remasked(wide.after(var), context)
-        if context.finite:
-            return self._beside(node, node.var, self._table(node, channels), channels, context)
-        shares = [2 * c / (node.channels + channels) for c in (node.channels, channels)]
-        parts = [
-            scale(v, math.sqrt(s)) for v, s in zip((as_wide(node).var, self._table(node, None)), shares, strict=True)
-        ]
-        return self._beside(node, *parts, channels, context)
+            return (Part(wide.var + self._table(node, channels, context), 1.0),)
+        total = node.channels + channels
+        table = self._table(node, channels, context)
+        return Part(wide.var, math.sqrt(node.channels / total)), Part(table, math.sqrt(channels / total))
 
-    def _beside(self, node: Node, x: Var, table: Var, channels: int, context: Context) -> Node:
-        table = remasked(node.after(table), context).var
-        return node.after(concatenate(x, table), channels=node.channels + channels)
-
-    def _table(self, node: Node, width: int | None) -> Var:
-        return position_table(node.var, self.sigma, covariance=self.covariance(node.positions), width=width)
+    def _table(self, node: Node, channels: int, context: Context) -> Var:
+        covariance, width = self.covariance(node.positions), channels if context.finite else None
+        return remasked(node.after(position_table(node.var, self.sigma, covariance=covariance, width=width)), context).var
 
 
 @named
@@ -115,7 +117,7 @@ def GlobalSelfAttention(
     linear_scaling=True: scores q . k / n with one matrix for queries and keys, deterministic in the limit.  False:
     q . k / sqrt(n), random in the limit; the peer has the IDENTITY mechanism only, here SOFTMAX, RELU and ABS are
     integrated numerically.  pos_emb_*: random embeddings of positions, with covariance pos_emb_decay_fn(|p - q|^p_norm).
-    Finite networks take pos_emb_decay_fn as well; n_chan_key is ignored where linear_scaling is False.
+    Finite networks take pos_emb_decay_fn as well; where linear_scaling is False keys are as wide as values.
     """
     sizes = Sizes(n_chan_out, n_chan_key, n_chan_val, n_heads)
     sigmas = Sigmas(W_query_std, W_key_std, W_value_std, W_out_std, 0.0 if b_std is None else b_std)
@@ -129,36 +131,51 @@ def GlobalSelfAttention(
                 "GlobalSelfAttention of masked data after a layer that changes the positions is not implemented."
             )
         source = embedding.joined(node, context)
-        values = source if val_pos_emb else node
+        values = source if val_pos_emb else (Part(node.var, 1.0),)
         if linear_scaling:
-            var = _linear(source.var, values.var, sizes, sigmas, weights, context)
+            var = _linear(source, values, sizes, sigmas, weights, context)
+        elif val_pos_emb or kind == PositionalEmbedding.NONE:
+            var = _square_root(source, sizes, sigmas, weights, context)
         else:
-            var = _square_root(source.var, values.var, sizes, sigmas, weights, context)
+            raise NotImplementedError(
+                "with linear_scaling=False positional embeddings are in the values as well: give val_pos_emb=True."
+            )
         return node.after(var, channels=n_chan_out)
 
-    axes = Axes(batch_axis, channel_axis)
-    return simple("GlobalSelfAttention", build, axes=axes, diagonal=Diagonal(input=Bool.NO), remask=True)
+    return simple(
+        "GlobalSelfAttention",
+        build,
+        axes=Axes(batch_axis, channel_axis),
+        diagonal=Diagonal(input=Bool.NO),
+        remask=True,
+        hidden=1 if linear_scaling else n_chan_val,
+    )
 
 
-def _linear(source: Var, values: Var, sizes: Sizes, sigmas: Sigmas, weights: str, context: Context) -> Var:
+def _linear(source: Source, values: Source, sizes: Sizes, sigmas: Sigmas, weights: str, context: Context) -> Var:
     """Deterministic scores: all heads are alike in the limit, where one is enough."""
     heads = []
     for _ in range(sizes.heads if context.finite else 1):
-        tied = Weight(sizes.key if context.finite else None)
-        query, key = (dense(source, sigma, weight=tied) for sigma in (sigmas.query, sigmas.key))
-        value = dense(values, sigmas.value, width=sizes.value if context.finite else None)
-        heads.append(attend(query, key, value, weights=weights, masked=context.masked))
+        tied = [Weight(sizes.key if context.finite else None) for _ in source]
+        own = [Weight(sizes.value if context.finite else None) for _ in values]
+        query, key = (_dense(source, sigma, tied) for sigma in (sigmas.query, sigmas.key))
+        heads.append(attend(query, key, _dense(values, sigmas.value, own), weights=weights, masked=context.masked))
     mixed = concatenate(*heads) if len(heads) > 1 else heads[0]
     return dense(mixed, sigmas.out, sigmas.bias, width=sizes.out if context.finite else None)
 
 
-def _square_root(source: Var, values: Var, sizes: Sizes, sigmas: Sigmas, weights: str, context: Context) -> Var:
-    if values is not source:
-        raise NotImplementedError(
-            "positional embeddings with linear_scaling=False are in the values as well: give val_pos_emb=True."
-        )
+def _dense(source: Source, sigma: Any, weights: list[Weight]) -> Var:
+    """One matrix on all blocks of channels, side by side."""
+    terms = [dense(part.var, sigma * part.share, weight=w) for part, w in zip(source, weights, strict=True)]
+    return add_up(*terms)
+
+
+def _square_root(source: Source, sizes: Sizes, sigmas: Sigmas, weights: str, context: Context) -> Var:
+    parts = [scale(part.var, part.share * math.sqrt(len(source))) for part in source]
+    if len(source) == 1 or context.finite:
+        parts = [part.var for part in source]
     return self_attention(
-        source,
+        concatenate(*parts) if len(parts) > 1 else parts[0],
         *(sigmas.query, sigmas.key, sigmas.value, sigmas.out, sigmas.bias),
         scaling="sqrt",
         weights=weights,

@@ -26,7 +26,8 @@ def _combined(name: str, layers: Sequence[Layer], build: Any, fold: Any) -> Trip
     wants = [layer.diagonal for layer in layers if layer.diagonal is not None]
     diagonal: Diagonal | None = reduce(fold, wants) if wants else None
     patterns = tuple(pattern for layer in layers for pattern in layer.patterns)
-    return triple(Layer(name, build, axes, diagonal, patterns, any(layer.dropout for layer in layers)))
+    dropout, hidden = any(layer.dropout for layer in layers), max((layer.hidden for layer in layers), default=1)
+    return triple(Layer(name, build, axes, diagonal, patterns, dropout, hidden))
 
 
 def serial(*layers: Any) -> Triple:

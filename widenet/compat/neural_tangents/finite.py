@@ -32,7 +32,7 @@ def init_of(layer: Layer) -> Callable[..., Any]:
         program = network.program
         if not program.weights and not any(isinstance(var.op, Repeat) for var in program.variables):
             return shape, {}
-        return shape, rescaled(program, init(network.net, rng, spec.shape, 1))
+        return shape, rescaled(program, init(network.net, rng, spec.shape, layer.hidden))
 
     return init_fn
 

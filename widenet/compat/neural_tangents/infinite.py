@@ -43,7 +43,7 @@ def kernel_of(layer: Layer) -> Callable[..., Any]:
         if any(isinstance(leaf, Kernel) for leaf in leaves(x1_or_kernel)):
             from widenet.compat.neural_tangents.composition import continued
 
-            return continued(layer, x1_or_kernel, x2, get)
+            return continued(layer, x1_or_kernel, x2, get, _pair(pattern))
         names = wanted(get)
         patterns = _pair(pattern)
         options = {**options, "mask_constant": mask_constant}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,10 @@ import numpy as np
 from widenet.compat.neural_tangents.diagonal import Bool, Diagonal
 from widenet.compat.neural_tangents.node import Axes, Context, Grid, Node, grid_of
 from widenet.compat.neural_tangents.enums import Padding
-from widenet.compat.neural_tangents.standard import StandardWeight
+from widenet.compat.neural_tangents.standard import Rates, StandardWeight, in_standard
 from widenet.compat.neural_tangents.triple import Triple, named, simple
 from widenet.layers.convolution import conv, conv_local, conv_transpose
 from widenet.layers.dense import dense
-from widenet.program.ops import Weight
 from widenet.program.var import Var
 from widenet.program.window import make_window
 
@@ -29,7 +29,7 @@ class Scales:
 
     width: int
     sigma_w: Any
-    sigma_b: Any
+    sigma_b: Any  # None: no bias
     standard: bool
     s: tuple[int, int]
 
@@ -38,35 +38,31 @@ class Scales:
         """How many the finite layer makes."""
         return self.width * self.s[1] if self.standard else self.width
 
-    def options(self, node: Node, taps: int, context: Context) -> dict[str, Any]:
-        """The keyword arguments of widenet's layer."""
-        plain = {"sigma_w": self.sigma_w, "sigma_b": self.sigma_b}
+    def apply(self, layer: Callable[..., Var], node: Node, taps: int, context: Context) -> Var:
+        """`layer` of the variable of `node`, with the weights of the network that it is built for."""
+        plain = {"sigma_w": self.sigma_w, "sigma_b": 0.0 if self.sigma_b is None else self.sigma_b}
         if not self.standard:
-            return {**plain, "width": self.channels if context.finite else None}
-        weight = StandardWeight(
-            self.channels if context.finite else None, None, *plain.values(), node.channels * taps / self.s[0]
-        )
+            return layer(node.var, **plain, width=self.channels if context.finite else None)
+        fan_in = node.channels * taps / self.s[0]
+        bias = 0.0 if self.sigma_b is None else 1.0
         if not context.finite:
-            return {**plain, "weight": weight}
-        # in the finite network the variances are in the weights: what is left is 1 / sqrt(s_in), and 1
-        bias = 0.0 if no_bias(self.sigma_b) else 1.0
-        return {"sigma_w": math.sqrt(weight.fan_in), "sigma_b": bias, "weight": weight}
-
-
-def no_bias(sigma_b: Any) -> bool:
-    """Is it the plain number zero?"""
-    return isinstance(sigma_b, (int, float)) and sigma_b == 0
+            return in_standard(layer(node.var, **plain), Rates(fan_in / self.sigma_w**2, bias))
+        # the variances are in the weights, and what is left is 1 / sqrt(s_in), and 1
+        weight = StandardWeight(self.channels, None, *plain.values(), fan_in)
+        return layer(node.var, sigma_w=math.sqrt(fan_in), sigma_b=bias, weight=weight)
 
 
 def scales(width: int, w_std: Any, b_std: Any, parameterization: str, s: tuple[int, int]) -> Scales:
-    """The standard deviations as widenet wants them: not negative, and no bias is zero.
+    """The standard deviations as widenet wants them: not negative.
 
-    Raises: ValueError for an unknown parametrization.
+    Raises: ValueError for an unknown parametrization, or weights of variance zero in the standard one.
     """
     kind = parameterization.lower()
     if kind not in ("ntk", "standard"):
         raise ValueError(f"parameterization must be 'ntk' or 'standard'; got {parameterization!r}.")
-    return Scales(width, _size(w_std), 0.0 if b_std is None else _size(b_std), kind == "standard", tuple(s))
+    if kind == "standard" and isinstance(w_std, (int, float)) and w_std == 0:
+        raise ValueError("W_std = 0 has no standard parametrization here: leave out the layer.")
+    return Scales(width, _size(w_std), None if b_std is None else _size(b_std), kind == "standard", tuple(s))
 
 
 def _size(std: Any) -> Any:
@@ -91,7 +87,7 @@ def Dense(
     given = scales(out_dim, W_std, b_std, parameterization, s)
 
     def build(node: Node, context: Context) -> Node:
-        return node.after(dense(node.var, **given.options(node, 1, context)), channels=given.channels)
+        return node.after(given.apply(dense, node, 1, context), channels=given.channels)
 
     return simple("Dense", build, axes=Axes(batch_axis, channel_axis), diagonal=Diagonal(), remask=True)
 
@@ -168,8 +164,8 @@ def _convolution(
     def build(node: Node, context: Context) -> Node:
         if len(node.positions) != len(window):
             raise ValueError(f"{name} with filter_shape {tuple(filter_shape)} was given positions {node.positions}.")
-        options = given.options(node, math.prod(window), context)
-        var = layer(node.var, window, stride=stride, padding=pads, **options)
+        convolve = partial(layer, window=window, stride=stride, padding=pads)
+        var = given.apply(convolve, node, math.prod(window), context)
         grid = _grid(name, node, var, window, stride, pads) if context.masked else None
         return node.after(var, channels=given.channels, axes=after, grid=grid)
 

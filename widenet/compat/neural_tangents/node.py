@@ -76,6 +76,7 @@ class Layer:
     diagonal: Diagonal | None = None
     patterns: tuple[Any, ...] = ()  # how Aggregate layers in it read the graph of a call
     dropout: bool = False  # is there a Dropout in it that draws masks?
+    hidden: int = 1  # widths inside of attention heads, of which a finite network of widenet has one
 
 
 def on_nodes(build: Callable[[Node, Context], Node]) -> Build:

@@ -44,6 +44,7 @@ def simple(
     axes: Axes | None = None,
     diagonal: Diagonal | None = None,
     remask: bool = False,
+    hidden: int = 1,
 ) -> Triple:
     """The triple of a layer of one input.
 
@@ -55,7 +56,7 @@ def simple(
         made = build(node, context)
         return remasked(made, context) if remask else made
 
-    return triple(Layer(name, on_nodes(checked), axes, diagonal))
+    return triple(Layer(name, on_nodes(checked), axes, diagonal, hidden=hidden))
 
 
 def from_net(net: Callable[[Any], Any], out_dim: int | None = None, *, name: str = "from_net") -> Triple:

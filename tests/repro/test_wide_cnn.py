@@ -1,0 +1,21 @@
+"""The quick run of the paper on wide convolutional networks, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_quick_run_passes_every_claim(tmp_path):
+    command = [sys.executable, "-W", "error", ROOT / "paper_repro" / "wide_cnn.py", "--quick", "--out", tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert {claim["verdict"] for claim in found["claims"]} == {"pass"}
+    assert len(list(tmp_path.glob("*.png"))) == 3
