@@ -31,7 +31,12 @@ def sequences(s):
         ),
         "pool_one": s.serial(*start, s.AvgPool((2,)), conv, s.Relu(), s.GlobalAvgPool(), s.Dense(1)),
         "concat_positions": s.serial(
-            s.FanOut(2), s.parallel(conv, s.serial(*start, conv)), s.FanInConcat(1), s.Relu(), s.GlobalAvgPool(), s.Dense(1)
+            s.FanOut(2),
+            s.parallel(conv, s.serial(*start, conv)),
+            s.FanInConcat(1),
+            s.Relu(),
+            s.GlobalAvgPool(),
+            s.Dense(1),
         ),
         "concat_channels": s.serial(
             s.FanOut(3),
@@ -103,7 +108,11 @@ def vectors(s):
         "elementwise_numerical": mlp(s.ElementwiseNumerical(tanh, 60)),
         "standard_widths": s.serial(standard(8, widths=(1, 2)), s.Relu(), standard(3, None, (2, 1))),
         "standard_residual": s.serial(
-            standard(6), s.FanOut(2), s.parallel(s.serial(s.Relu(), standard(6, 0.2)), s.Identity()), s.FanInSum(), s.Relu(),
+            standard(6),
+            s.FanOut(2),
+            s.parallel(s.serial(s.Relu(), standard(6, 0.2)), s.Identity()),
+            s.FanInSum(),
+            s.Relu(),
             standard(2, 0.0, w_std=0.8),
         ),
         "standard_repeat": s.serial(standard(6), s.repeat(s.serial(s.Relu(), standard(6)), 4)),

@@ -16,10 +16,20 @@ from widenet.compat.neural_tangents.empirical import (
     empirical_ntk_vp_fn,
 )
 from widenet.compat.neural_tangents.expansion import linearize, taylor_expand
-from widenet.compat.neural_tangents.kernel_object import Kernel
+from widenet.compat.neural_tangents.kernel import Kernel
 from widenet.compat.neural_tangents.monte_carlo import monte_carlo_kernel_fn
 
 __all__ = [
-    *("stax", "predict", "Kernel", "batch", "monte_carlo_kernel_fn", "linearize", "taylor_expand"),
-    *("NtkImplementation", "empirical_kernel_fn", "empirical_nngp_fn", "empirical_ntk_fn", "empirical_ntk_vp_fn"),
+    "stax",
+    "predict",
+    "Kernel",
+    "batch",
+    "monte_carlo_kernel_fn",
+    "linearize",
+    "taylor_expand",
+    "NtkImplementation",
+    "empirical_kernel_fn",
+    "empirical_nngp_fn",
+    "empirical_ntk_fn",
+    "empirical_ntk_vp_fn",
 ]

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from widenet.compat.neural_tangents.kernel_object import Kernel
-from widenet.compat.neural_tangents.node import is_branch, leaves, map_tree
+from widenet.compat.neural_tangents.kernel import Kernel
+from widenet.compat.neural_tangents.stax.node import is_branch, leaves, map_tree
 
 
 def batch(
@@ -107,7 +107,9 @@ def _stack(parts: list[Any], axis: int) -> Any:
 
 def _joined_kernel(rows: list[list[Kernel]], first: Kernel) -> Kernel:
     if not first.diagonal_batch:
-        raise NotImplementedError("batch puts no cov1 of all pairs of samples together: leave out diagonal_batch=False.")
+        raise NotImplementedError(
+            "batch puts no cov1 of all pairs of samples together: leave out diagonal_batch=False."
+        )
     alone = first.cov2 is None  # the first block is a diagonal one
     nngp, ntk = (joined([[getattr(block, name) for block in row] for row in rows]) for name in ("nngp", "ntk"))
     n1, n2 = nngp.shape[:2]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from widenet.compat.neural_tangents.arguments import split_kwargs
-from widenet.compat.neural_tangents.kernel_object import Get, answer, wanted
+from widenet.compat.neural_tangents.kernel import Get, answer, wanted
 
 ApplyFn = Callable[..., Any]
 Axes = int | Sequence[int]
@@ -102,7 +102,9 @@ def empirical_kernel_fn(
         trees = jax.tree.map(lambda *parts: dict(zip(names, parts, strict=True)), *made.values())
         asked = get if get is not None else names
         return jax.tree.map(
-            lambda part: answer("EmpiricalKernel", asked, part), trees, is_leaf=lambda t: isinstance(t, dict) and names[0] in t
+            lambda part: answer("EmpiricalKernel", asked, part),
+            trees,
+            is_leaf=lambda t: isinstance(t, dict) and names[0] in t,
         )
 
     return kernel_fn

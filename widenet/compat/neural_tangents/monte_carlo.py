@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from widenet.compat.neural_tangents.batching import batch
 from widenet.compat.neural_tangents.empirical import ApplyFn, Axes, NtkImplementation, empirical_kernel_fn
-from widenet.compat.neural_tangents.kernel_object import Get, tuple_type, wanted
+from widenet.compat.neural_tangents.kernel import Get, tuple_type, wanted
 
 
 def monte_carlo_kernel_fn(

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import ode
 
-from widenet.compat.neural_tangents.blocks import Targets, row_shape, targets
-from widenet.compat.neural_tangents.kernel_object import as_matrix
-from widenet.compat.neural_tangents.mse import check_start
+from widenet.compat.neural_tangents.kernel import as_matrix
+from widenet.compat.neural_tangents.predict.blocks import Targets, row_shape, targets
+from widenet.compat.neural_tangents.predict.mse import check_start
 
 
 @jax.tree_util.register_dataclass

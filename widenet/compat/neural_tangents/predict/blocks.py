@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from widenet.compat.neural_tangents.kernel_object import as_matrix, interleaved
+from widenet.compat.neural_tangents.kernel import as_matrix, interleaved
 
 
 @dataclass(frozen=True)

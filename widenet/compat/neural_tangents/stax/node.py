@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from widenet.compat.neural_tangents.diagonal import Diagonal
+from widenet.compat.neural_tangents.stax.diagonal import Diagonal
 from widenet.layers.graph import masked
 from widenet.layers.positions import mix
 from widenet.program.var import Var

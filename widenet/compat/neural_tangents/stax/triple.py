@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from widenet.compat.neural_tangents.diagonal import Diagonal
-from widenet.compat.neural_tangents.finite import apply_of, init_of
-from widenet.compat.neural_tangents.infinite import kernel_of
-from widenet.compat.neural_tangents.node import Axes, Build, Context, Layer, Node, check_axes, on_nodes, remasked
+from widenet.compat.neural_tangents.stax.diagonal import Diagonal
+from widenet.compat.neural_tangents.stax.finite import apply_of, init_of
+from widenet.compat.neural_tangents.stax.infinite import kernel_of
+from widenet.compat.neural_tangents.stax.node import Axes, Build, Context, Layer, Node, check_axes, on_nodes, remasked
 
 Triple = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
 

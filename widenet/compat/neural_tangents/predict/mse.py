@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from widenet import checks
-from widenet.compat.neural_tangents.blocks import Targets, regularized, row_shape, targets
-from widenet.compat.neural_tangents.kernel_object import as_matrix
-from widenet.compat.neural_tangents.solve import decayed, eigenbasis, learned, solver
+from widenet.compat.neural_tangents.kernel import as_matrix
+from widenet.compat.neural_tangents.predict.blocks import Targets, regularized, row_shape, targets
+from widenet.compat.neural_tangents.predict.solve import decayed, eigenbasis, learned, solver
 
 
 def gradient_descent_mse(

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from widenet.compat.neural_tangents.diagonal import Diagonal
-from widenet.compat.neural_tangents.node import Axes, Context, Grid, Layer, Node, Tree, grid_of, position_axes
-from widenet.compat.neural_tangents.triple import Triple, layer_of, simple, triple
+from widenet.compat.neural_tangents.stax.diagonal import Diagonal
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Grid, Layer, Node, Tree, grid_of, position_axes
+from widenet.compat.neural_tangents.stax.triple import Triple, layer_of, simple, triple
 from widenet.layers.combine import add_up, concatenate, scale
 from widenet.layers.positions import mix
 from widenet.layers.repeat import repeat as repeated

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from widenet.compat.neural_tangents.triple import layer_of
+from widenet.compat.neural_tangents.stax.triple import layer_of
 
 
 def layer(layer_fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from widenet import checks
-from widenet.compat.neural_tangents.blocks import as_kernel, regularized, row_shape, targets
-from widenet.compat.neural_tangents.kernel_object import Get, answer, as_matrix, wanted
-from widenet.compat.neural_tangents.solve import solver
+from widenet.compat.neural_tangents.kernel import Get, answer, as_matrix, wanted
+from widenet.compat.neural_tangents.predict.blocks import as_kernel, regularized, row_shape, targets
+from widenet.compat.neural_tangents.predict.solve import solver
 
 
 class Gaussian(NamedTuple):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from widenet.compat.neural_tangents.diagonal import Bool, Diagonal
-from widenet.compat.neural_tangents.node import Axes, Context, Grid, Node, grid_of
-from widenet.compat.neural_tangents.enums import Padding
-from widenet.compat.neural_tangents.standard import Rates, StandardWeight, in_standard
-from widenet.compat.neural_tangents.triple import Triple, named, simple
+from widenet.compat.neural_tangents.stax.diagonal import Bool, Diagonal
+from widenet.compat.neural_tangents.stax.enums import Padding
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Grid, Node, grid_of
+from widenet.compat.neural_tangents.stax.standard import Rates, StandardWeight, in_standard
+from widenet.compat.neural_tangents.stax.triple import Triple, named, simple
 from widenet.layers.convolution import conv, conv_local, conv_transpose
 from widenet.layers.dense import dense
 from widenet.program.var import Var

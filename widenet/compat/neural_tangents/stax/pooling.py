@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from widenet.compat.neural_tangents.diagonal import Bool, Diagonal
-from widenet.compat.neural_tangents.enums import Padding
-from widenet.compat.neural_tangents.linear import pooled_grid
-from widenet.compat.neural_tangents.node import Axes, Context, Node, position_axes
-from widenet.compat.neural_tangents.triple import Triple, named, simple
+from widenet.compat.neural_tangents.stax.diagonal import Bool, Diagonal
+from widenet.compat.neural_tangents.stax.enums import Padding
+from widenet.compat.neural_tangents.stax.linear import pooled_grid
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Node, position_axes
+from widenet.compat.neural_tangents.stax.triple import Triple, named, simple
 from widenet.layers import pooling
 from widenet.layers.graph import masked_mean
 from widenet.layers.positions import flatten, position_mean, position_sum

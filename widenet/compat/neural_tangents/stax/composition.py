@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from widenet import checks
-from widenet.compat.neural_tangents.data import Spec, graph_operator, user_shape
-from widenet.compat.neural_tangents.kernel_object import Get, Kernel, answer, interleaved, separated
-from widenet.compat.neural_tangents.node import Axes, Context, Layer, Node, leaves, rebuilt
+from widenet.compat.neural_tangents.kernel import Get, Kernel, answer, interleaved, separated
+from widenet.compat.neural_tangents.stax.data import Spec, graph_operator, user_shape
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Layer, Node, leaves, rebuilt
 from widenet.kernels.covariance import Cov, as_cov
 from widenet.kernels.kernel import plan_of
 from widenet.kernels.layout import Layout, equal, every
@@ -141,5 +141,3 @@ def _last(part: Any, node: Node, at: Layout) -> Any:
     times = 1 if at.is_equal else 2
     part = part.reshape(*part.shape[:-1], *node.positions * times)
     return part if at.is_equal else interleaved(part, lead)
-
-

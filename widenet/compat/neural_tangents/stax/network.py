@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from widenet.compat.neural_tangents.data import Spec, tree_of
-from widenet.compat.neural_tangents.node import Context, Layer, Node, Tree, leaves
+from widenet.compat.neural_tangents.stax.data import Spec, tree_of
+from widenet.compat.neural_tangents.stax.node import Context, Layer, Node, Tree, leaves
 from widenet.layers.combine import concatenate
 from widenet.layers.positions import flatten, time_step
 from widenet.program.trace import Net, Program, trace

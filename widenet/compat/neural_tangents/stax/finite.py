@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from widenet.compat.neural_tangents.data import leaves_of_shapes, read_inputs, spec_of, user_array, user_shape
-from widenet.compat.neural_tangents.network import network_of
-from widenet.compat.neural_tangents.node import Context, Layer, leaves, rebuilt
-from widenet.compat.neural_tangents.standard import rescaled
+from widenet.compat.neural_tangents.stax.data import leaves_of_shapes, read_inputs, spec_of, user_array, user_shape
+from widenet.compat.neural_tangents.stax.network import network_of
+from widenet.compat.neural_tangents.stax.node import Context, Layer, leaves, rebuilt
+from widenet.compat.neural_tangents.stax.standard import rescaled
 from widenet.finite.forward import apply
 from widenet.finite.parameters import init
 from widenet.program.ops import Repeat

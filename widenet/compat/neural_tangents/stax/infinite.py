@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from widenet import checks
-from widenet.compat.neural_tangents.data import Inputs, from_order, hidden_outputs, read_inputs, user_shape
-from widenet.compat.neural_tangents.kernel_object import Get, Kernel, answer, interleaved, wanted
-from widenet.compat.neural_tangents.network import network_of
-from widenet.compat.neural_tangents.node import Layer, Node, leaves, rebuilt
+from widenet.compat.neural_tangents.kernel import Get, Kernel, answer, interleaved, wanted
+from widenet.compat.neural_tangents.stax.data import Inputs, from_order, hidden_outputs, read_inputs, user_shape
+from widenet.compat.neural_tangents.stax.network import network_of
+from widenet.compat.neural_tangents.stax.node import Layer, Node, leaves, rebuilt
 from widenet.kernels.kernel import kernel
 from widenet.program.trace import Net
 from widenet.program.var import is_gaussian
@@ -41,7 +41,7 @@ def kernel_of(layer: Layer) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         if any(isinstance(leaf, Kernel) for leaf in leaves(x1_or_kernel)):
-            from widenet.compat.neural_tangents.composition import continued
+            from widenet.compat.neural_tangents.stax.composition import continued
 
             return continued(layer, x1_or_kernel, x2, get, _pair(pattern))
         names = wanted(get)

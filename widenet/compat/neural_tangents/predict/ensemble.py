@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from widenet import checks
 from widenet.compat.neural_tangents.arguments import split_kwargs
-from widenet.compat.neural_tangents.blocks import as_kernel, regularized, row_shape, targets
-from widenet.compat.neural_tangents.inference import Gaussian, gp_inference
-from widenet.compat.neural_tangents.kernel_object import Get, answer, as_matrix, tuple_type, wanted
-from widenet.compat.neural_tangents.solve import decayed, eigenbasis, learned
+from widenet.compat.neural_tangents.kernel import Get, answer, as_matrix, tuple_type, wanted
+from widenet.compat.neural_tangents.predict.blocks import as_kernel, regularized, row_shape, targets
+from widenet.compat.neural_tangents.predict.inference import Gaussian, gp_inference
+from widenet.compat.neural_tangents.predict.solve import decayed, eigenbasis, learned
 
 
 def gradient_descent_mse_ensemble(
@@ -89,7 +89,9 @@ class Ensemble:
         of_train, _ = split_kwargs(self.kwargs, self.x, None)
         of_test, _ = split_kwargs(kwargs, self.x, None)
         own = self.kwargs | dict(kwargs)
-        mixed = {k: (of_test[k], of_train[k]) if _is_pair(kwargs.get(k)) and k in of_train else v for k, v in own.items()}
+        mixed = {
+            k: (of_test[k], of_train[k]) if _is_pair(kwargs.get(k)) and k in of_train else v for k, v in own.items()
+        }
         return mixed, own
 
     def basis(self, name: str, k: Any) -> Any:

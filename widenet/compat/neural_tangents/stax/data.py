@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from widenet.compat.neural_tangents.masked_array import MaskedArray
-from widenet.compat.neural_tangents.node import Axes, Context, Layer, Node, is_branch, leaves, map_tree, settled
+from widenet.compat.neural_tangents.stax.masked_array import MaskedArray
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Layer, Node, is_branch, leaves, map_tree, settled
 from widenet.program.samples import Samples, samples
 
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from widenet.compat.neural_tangents.combinators import as_wide
-from widenet.compat.neural_tangents.diagonal import Bool, Diagonal
-from widenet.compat.neural_tangents.enums import AttentionMechanism, PositionalEmbedding
-from widenet.compat.neural_tangents.node import Axes, Context, Node, remasked
-from widenet.compat.neural_tangents.triple import Triple, named, simple
+from widenet.compat.neural_tangents.stax.combinators import as_wide
+from widenet.compat.neural_tangents.stax.diagonal import Bool, Diagonal
+from widenet.compat.neural_tangents.stax.enums import AttentionMechanism, PositionalEmbedding
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Node, remasked
+from widenet.compat.neural_tangents.stax.triple import Triple, named, simple
 from widenet.layers.attention import attend, self_attention
 from widenet.layers.combine import add_up, concatenate, scale
 from widenet.layers.dense import dense
@@ -87,7 +87,9 @@ class Embedding:
 
     def _table(self, node: Node, channels: int, context: Context) -> Var:
         covariance, width = self.covariance(node.positions), channels if context.finite else None
-        return remasked(node.after(position_table(node.var, self.sigma, covariance=covariance, width=width)), context).var
+        return remasked(
+            node.after(position_table(node.var, self.sigma, covariance=covariance, width=width)), context
+        ).var
 
 
 @named

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from widenet.compat.neural_tangents.node import Axes, Context, Layer, Node, on_nodes
-from widenet.compat.neural_tangents.triple import Triple, named, simple, triple
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Layer, Node, on_nodes
+from widenet.compat.neural_tangents.stax.triple import Triple, named, simple, triple
 from widenet.layers.combine import dropout
 from widenet.layers.normalization import layer_norm
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from widenet.compat.neural_tangents.data import Spec
-from widenet.compat.neural_tangents.diagonal import Bool, Diagonal
-from widenet.compat.neural_tangents.enums import AggregateImplementation
-from widenet.compat.neural_tangents.node import Axes, Context, Grid, Layer, Node, check_axes, grid_of, on_nodes
-from widenet.compat.neural_tangents.node import position_axes, remasked
-from widenet.compat.neural_tangents.triple import Triple, named, simple, triple
+from widenet.compat.neural_tangents.stax.data import Spec
+from widenet.compat.neural_tangents.stax.diagonal import Bool, Diagonal
+from widenet.compat.neural_tangents.stax.enums import AggregateImplementation
+from widenet.compat.neural_tangents.stax.node import (
+    Axes,
+    Context,
+    Grid,
+    Layer,
+    Node,
+    check_axes,
+    grid_of,
+    on_nodes,
+    position_axes,
+    remasked,
+)
+from widenet.compat.neural_tangents.stax.triple import Triple, named, simple, triple
 from widenet.layers.combine import scale
 from widenet.layers.graph import aggregate
 from widenet.layers.positions import mix, mix_positions

@@ -11,9 +11,9 @@ from jax import Array
 
 from widenet import activations as wa
 from widenet.activations.activation import Activation
-from widenet.compat.neural_tangents.diagonal import Diagonal
-from widenet.compat.neural_tangents.node import Context, Node
-from widenet.compat.neural_tangents.triple import Triple, simple
+from widenet.compat.neural_tangents.stax.diagonal import Diagonal
+from widenet.compat.neural_tangents.stax.node import Context, Node
+from widenet.compat.neural_tangents.stax.triple import Triple, simple
 from widenet.program.ops import Nonlin
 from widenet.program.var import Var, below_structure
 
