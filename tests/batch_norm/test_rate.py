@@ -19,6 +19,11 @@ from widenet.batch_norm.points import scrambled_mean
 from widenet.batch_norm.root import centre
 
 
+def named(value):
+    """What a parameter is called in the name of a test."""
+    return str(getattr(value, "name", value))
+
+
 @pytest.mark.parametrize("batch", [4, 5, 8, 64, 1000, 10**6])
 def test_linear_networks(batch):
     assert batch_norm_rate(wn.identity, batch) == pytest.approx((batch - 2) / (batch - 3), rel=1e-10)
@@ -48,7 +53,7 @@ def test_a_large_batch_tends_to_the_infinite_one(phi):
     assert gaps[0] / gaps[1] == pytest.approx(2, rel=0.01)
 
 
-@pytest.mark.parametrize(("phi", "batch"), [(wn.relu, 4), (wn.relu, 32), (wn.tanh, 12), (wn.elu(1.0), 8)], ids=str)
+@pytest.mark.parametrize(("phi", "batch"), [(wn.relu, 4), (wn.relu, 32), (wn.tanh, 12), (wn.elu(1.0), 8)], ids=named)
 def test_the_quadrature_agrees_with_the_iterated_map(phi, batch):
     f, identity = Feature(phi, 0.0), np.eye(batch)
 
@@ -71,7 +76,7 @@ def test_the_quadrature_agrees_with_the_iterated_map(phi, batch):
         *((wn.relu, batch, value) for batch, value in ((512, 1.461), (128, 1.476), (32, 1.528), (8, 1.766))),
         (wn.tanh, 256, 1.187),
     ],
-    ids=str,
+    ids=named,
 )
 def test_networks_of_width_1000_have_nearly_the_rate(phi, batch, simulated):
     assert batch_norm_rate(phi, batch) == pytest.approx(simulated, rel=0.02)
@@ -96,7 +101,7 @@ def simulate(phi, batch, width, depth, key):
     return jax.lax.scan(backward, g, saved, reverse=True)[1][6:-3]
 
 
-@pytest.mark.parametrize(("phi", "batch"), [(wn.relu, 12), (wn.tanh, 24)], ids=str)
+@pytest.mark.parametrize(("phi", "batch"), [(wn.relu, 12), (wn.tanh, 24)], ids=named)
 def test_a_simulated_network_has_the_rate(phi, batch):
     width, keys = 400, jax.random.split(jax.random.key(0), 8)
     ratios = np.array([simulate(phi, batch, width, 16, key) for key in keys]).mean(1)
