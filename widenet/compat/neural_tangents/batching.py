@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import jax
@@ -44,13 +45,13 @@ Blocks = Iterator[list[tuple[tuple[Any, Any], dict[str, Any]]]]
 
 def _of_data(x1: Any, x2: Any, kwargs: Mapping[str, Any], size: int) -> Blocks:
     alone = all(part is None for part in leaves(x2))
-    n1, n2 = (leaves(x)[0].shape[0] for x in (x1, x1 if alone else x2))
+    right = x1 if alone else x2
+    n1, n2 = (leaves(x)[0].shape[0] for x in (x1, right))
     for at1 in _slices(n1, size):
-        rows = map_tree(lambda x, at=at1: x[at], x1)
+        rows = map_tree(itemgetter(at1), x1)
         row = []
         for at2 in _slices(n2, size):
-            same = alone and at1 == at2
-            columns = None if same else map_tree(lambda x, at=at2: x[at], x1 if alone else x2)
+            columns = None if alone and at1 == at2 else map_tree(itemgetter(at2), right)
             row.append(((rows, columns), _cut(kwargs, at1, at2, (n1, n2))))
         yield row
 
@@ -61,7 +62,7 @@ def _of_kernel(kernel: Any, x2: Any, kwargs: Mapping[str, Any], size: int) -> Bl
     n1, n2 = leaves(kernel)[0].nngp.shape[:2]
     for at1 in _slices(n1, size):
         yield [
-            ((map_tree(lambda k, a=at1, b=at2: k.slice(a, b), kernel), None), _cut(kwargs, at1, at2, (n1, n2)))
+            ((map_tree(methodcaller("slice", at1, at2), kernel), None), _cut(kwargs, at1, at2, (n1, n2)))
             for at2 in _slices(n2, size)
         ]
 

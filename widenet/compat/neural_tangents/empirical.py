@@ -6,7 +6,7 @@ import enum
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -73,7 +73,7 @@ def empirical_ntk_fn(
             return _by_products(f, x1, x2, params, kwargs1, kwargs2, trace_axes, diagonal_axes)
         y, j1 = jacobian(f, x1, params, vmap_axes, kwargs1)
         j2 = j1 if _is_none(x2) else jacobian(f, x2, params, vmap_axes, kwargs2)[1]
-        return jax.tree.map(lambda out, *parts: _summed(out.ndim, *parts, trace_axes, diagonal_axes), y, j1, j2)
+        return jax.tree.map(lambda out, a, b: _summed(out.ndim, a, b, trace_axes, diagonal_axes), y, j1, j2)
 
     return ntk_fn
 
@@ -232,12 +232,3 @@ def reduced(kernel: jax.Array, rank: int, trace_axes: Axes, diagonal_axes: Axes)
     left, right, out = _labels(rank, trace_axes, diagonal_axes)
     size = math.prod(kernel.shape[i] for i in _axes(trace_axes, rank))
     return jnp.einsum(kernel, left + right, out) / size
-
-
-__all__: Iterable[str] = [
-    "NtkImplementation",
-    "empirical_kernel_fn",
-    "empirical_nngp_fn",
-    "empirical_ntk_fn",
-    "empirical_ntk_vp_fn",
-]

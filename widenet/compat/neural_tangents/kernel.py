@@ -61,6 +61,8 @@ class Kernel:
     def slice(self, n1_slice: slice, n2_slice: slice) -> Kernel:
         """The kernel of some of the samples."""
         own = self.cov1 if self.cov2 is None else self.cov2
+        n1, n2 = self.nngp.shape[:2]
+        same = range(n1)[n1_slice] == range(n2)[n2_slice]
         cov1, cov2 = (_of_samples(cov, at, self.diagonal_batch) for cov, at in ((self.cov1, n1_slice), (own, n2_slice)))
         nngp = self.nngp[n1_slice, n2_slice]
         return self.replace(
@@ -68,11 +70,42 @@ class Kernel:
             ntk=self.ntk if self.ntk is None or jnp.ndim(self.ntk) == 0 else self.ntk[n1_slice, n2_slice],
             cov1=cov1,
             cov2=cov2,
+            x1_is_x2=self.x1_is_x2 & same,
             shape1=_resized(self.shape1, self.batch_axis, nngp.shape[0]),
             shape2=_resized(self.shape2, self.batch_axis, nngp.shape[1]),
             mask1=None if self.mask1 is None else self.mask1[n1_slice],
             mask2=None if self.mask2 is None else self.mask2[n2_slice],
         )
+
+    def __getitem__(self, idx: Any) -> Kernel:
+        """The kernel of outputs x[idx]: samples by a slice, positions by integers and slices."""
+        assert self.shape1 is not None, "kernels know their shapes"
+        parts = full_index(idx, len(self.shape1))
+        at = parts[self.batch_axis]
+        if parts[self.channel_axis] != slice(None) or isinstance(at, int):
+            raise NotImplementedError(
+                f"[{idx}] indexes channels, of which there are infinitely many, or takes away the samples: index "
+                "positions by integers or slices, and samples by a slice."
+            )
+        places = [part for i, part in enumerate(parts) if i not in (self.batch_axis, self.channel_axis)]
+        chosen = tuple(places if self.diagonal_spatial else (part for part in places for _ in (0, 1)))
+        made = self if at == slice(None) else self.slice(at, at)
+        made = made._each(lambda part, lead: part[(slice(None),) * lead + chosen])
+        gone = [sum(isinstance(part, int) for part in parts[:axis]) for axis in (self.batch_axis, self.channel_axis)]
+        return made.replace(
+            shape1=_indexed(self.shape1, parts),
+            shape2=None if self.shape2 is None else _indexed(self.shape2, parts),
+            batch_axis=self.batch_axis - gone[0],
+            channel_axis=self.channel_axis - gone[1],
+        )
+
+    def mask(self, mask1: Any, mask2: Any) -> Kernel:
+        """Not there: masks come with the data.  Raises: NotImplementedError."""
+        raise NotImplementedError("a Kernel is not masked afterwards: call kernel_fn(x1, x2, mask_constant=...).")
+
+    def dot_general(self, *_: Any, **__: Any) -> Kernel:
+        """Not there: it is a layer.  Raises: NotImplementedError."""
+        raise NotImplementedError("call the kernel_fn of a layer: stax.DotGeneral(lhs=..., ...)[2](kernel).")
 
     def transpose(self, axes: Sequence[int] | None = None) -> Kernel:
         """The same with the position axes in another order."""
@@ -110,6 +143,25 @@ class Kernel:
         return self.replace(
             **{k: change(getattr(self, k), lead) for k, lead in parts.items() if getattr(self, k) is not None}
         )
+
+
+def full_index(idx: Any, rank: int) -> tuple[Any, ...]:
+    """One integer or slice for each of `rank` axes.
+
+    Raises: ValueError for anything else, or for too many.
+    """
+    idx = idx if isinstance(idx, tuple) else (idx,)
+    if Ellipsis in idx:
+        at = idx.index(Ellipsis)
+        idx = (*idx[:at], *(slice(None),) * (rank - len(idx) + 1), *idx[at + 1 :])
+    idx = (*idx, *(slice(None),) * (rank - len(idx)))
+    if len(idx) > rank or not all(isinstance(part, (int, slice)) for part in idx):
+        raise ValueError(f"an index is integers and slices, at most {rank} of them here; got {idx}.")
+    return idx
+
+
+def _indexed(shape: tuple[int, ...], parts: tuple[Any, ...]) -> tuple[int, ...]:
+    return np.broadcast_to(0, shape)[parts].shape
 
 
 def _of_samples(cov: Any, at: slice, diagonal: bool) -> Any:
@@ -177,4 +229,4 @@ def answer(kind: str, get: Get, values: Any) -> Any:
 @lru_cache
 def tuple_type(kind: str, names: tuple[str, ...]) -> Any:
     """The namedtuple of these fields; the same type for the same fields."""
-    return namedtuple(kind, names)  # type: ignore[misc]
+    return namedtuple(kind, names)

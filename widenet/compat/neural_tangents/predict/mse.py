@@ -113,7 +113,7 @@ class Flow:
 
 def max_learning_rate(
     ntk_train_train: Any, y_train_size: int | None = None, momentum: float = 0.0, eps: float = 1e-12
-) -> float:
+) -> Any:
     """The largest stable learning rate on |f - y|^2 / (2 y.size): 2 (1 + momentum) y.size / (largest eigenvalue + eps).
 
     y_train_size: the size of y, of outputs and samples; None takes that of the kernel, which is right for
@@ -122,6 +122,6 @@ def max_learning_rate(
     matrix = as_matrix(jnp.asarray(ntk_train_train))
     size = matrix.shape[0] if y_train_size is None else y_train_size
     if checks.is_traced(matrix):
-        return 2 * (1 + momentum) * size / (jnp.linalg.eigvalsh(matrix)[-1] + eps)  # type: ignore[return-value]
+        return 2 * (1 + momentum) * size / (jnp.linalg.eigvalsh(matrix)[-1] + eps)
     largest = np.linalg.eigvalsh(np.asarray(matrix, np.float64))[-1]
     return 2 * (1 + momentum) * size / (float(largest) + eps)

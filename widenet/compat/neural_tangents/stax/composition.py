@@ -10,7 +10,7 @@ from widenet import checks
 from widenet.compat.neural_tangents.kernel import Get, Kernel, answer, interleaved, separated
 from widenet.compat.neural_tangents.stax.data import Spec, graph_operator, user_shape
 from widenet.compat.neural_tangents.stax.node import Axes, Context, Layer, Node, leaves, rebuilt
-from widenet.kernels.covariance import Cov, as_cov
+from widenet.kernels.covariance import Cov, Dist, as_cov
 from widenet.kernels.kernel import plan_of
 from widenet.kernels.layout import Layout, equal, every
 from widenet.kernels.schedule import Mode, Pair, carry_out, positions
@@ -36,7 +36,7 @@ def continued(layer: Layer, kernel: Any, x2: Any, get: Get, patterns: tuple[Any,
         )
     if kernel.mask1 is not None or kernel.mask2 is not None:
         raise NotImplementedError("kernel_fn of a masked Kernel is not implemented: compose the layers with serial.")
-    start = Start(kernel)
+    start = Start(kernel.reverse() if kernel.is_reversed else kernel)
     context = Context(finite=False, pattern=patterns[0] is not None)
     output = layer.build(start.node, context)
     samples = tuple(start.samples(layer, pattern) for pattern in patterns)
@@ -88,6 +88,7 @@ class Start:
         first = plan.layouts.get(pair, have)
         given = self.cov(have, first)
         out = given if program.output is program.input else carry_out(plan, {pair: given}, samples)
+        assert isinstance(out, (Cov, Dist)), "a covariance is carried to a covariance"
         return self.kernel_of(found[-1], as_cov(out, wanted), wanted)
 
     def cov(self, have: Layout, want: Layout) -> Cov:
@@ -95,12 +96,12 @@ class Start:
         k = self.kernel
         if not set(want.codes) <= set(have.codes):
             raise ValueError("this layer needs all pairs of positions: compute the Kernel with diagonal_spatial=False.")
-        own1 = own2 = self._own(k.cov1)
-        if k.cov2 is not None:
-            own2 = self._own(k.cov2)
-        ntk = None if k.ntk is None else jnp.broadcast_to(k.ntk, k.nngp.shape)
-        parts = (self._first(k.nngp, 2), self._first(own1, 1), self._first(own2, 1), self._first(ntk, 2))
-        return Cov(*(None if part is None else have.take(part, want) for part in parts))
+        own = [self._own(k.cov1 if cov is None else cov) for cov in (k.cov1, k.cov2)]
+        self1, self2 = (have.take(self._first(part, 1), want) for part in own)
+        cross = have.take(self._first(k.nngp, 2), want)
+        if k.ntk is None:
+            return Cov(cross, self1, self2, None)
+        return Cov(cross, self1, self2, have.take(self._first(jnp.broadcast_to(k.ntk, k.nngp.shape), 2), want))
 
     def _own(self, cov: Any) -> Any:
         if self.kernel.diagonal_batch:
@@ -109,8 +110,6 @@ class Start:
 
     def _first(self, part: Any, lead: int) -> Any:
         """`[n1, n2, h, h, w, w]` as `[L, n1, n2]`."""
-        if part is None:
-            return None
         part = part if self.kernel.diagonal_spatial else separated(part, lead)
         return jnp.moveaxis(part.reshape(*part.shape[:lead], -1), -1, 0)
 
@@ -131,7 +130,7 @@ class Start:
             shape1=shape1,
             shape2=shape2,
             batch_axis=node.axes.batch,
-            channel_axis=node.axes.channel or 0,
+            channel_axis=node.axes.channel,
         )
 
 

@@ -169,7 +169,7 @@ def graph_operator(pattern: Any, layer: Layer, spec: Spec) -> Any:
 def user_shape(node: Node, batch: int) -> tuple[int, ...]:
     """The shape of the user's array of an output."""
     shape: list[int] = list(node.positions)
-    for axis, size in sorted([(node.axes.batch, batch), (node.axes.channel or 0, node.channels)]):
+    for axis, size in sorted([(node.axes.batch, batch), (node.axes.channel, node.channels)]):
         shape.insert(axis, size)
     return tuple(shape)
 

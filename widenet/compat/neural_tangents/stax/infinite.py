@@ -11,6 +11,7 @@ import numpy as np
 
 from widenet import checks
 from widenet.compat.neural_tangents.kernel import Get, Kernel, answer, interleaved, wanted
+from widenet.compat.neural_tangents.stax.composition import continued
 from widenet.compat.neural_tangents.stax.data import Inputs, from_order, hidden_outputs, read_inputs, user_shape
 from widenet.compat.neural_tangents.stax.network import network_of
 from widenet.compat.neural_tangents.stax.node import Layer, Node, leaves, rebuilt
@@ -41,8 +42,6 @@ def kernel_of(layer: Layer) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         if any(isinstance(leaf, Kernel) for leaf in leaves(x1_or_kernel)):
-            from widenet.compat.neural_tangents.stax.composition import continued
-
             return continued(layer, x1_or_kernel, x2, get, _pair(pattern))
         names = wanted(get)
         patterns = _pair(pattern)
@@ -114,7 +113,7 @@ class Pair:
             shape1=shapes[0],
             shape2=shapes[1],
             batch_axis=node.axes.batch,
-            channel_axis=node.axes.channel or 0,
+            channel_axis=node.axes.channel,
             mask1=masks[0],
             mask2=masks[1] if self.has_x2 else None,
         )

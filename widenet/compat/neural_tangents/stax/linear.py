@@ -48,7 +48,7 @@ class Scales:
         if not context.finite:
             return in_standard(layer(node.var, **plain), Rates(fan_in / self.sigma_w**2, bias))
         # the variances are in the weights, and what is left is 1 / sqrt(s_in), and 1
-        weight = StandardWeight(self.channels, None, *plain.values(), fan_in)
+        weight = StandardWeight(self.channels, None, **plain, fan_in=fan_in)
         return layer(node.var, sigma_w=math.sqrt(fan_in), sigma_b=bias, weight=weight)
 
 
@@ -62,7 +62,8 @@ def scales(width: int, w_std: Any, b_std: Any, parameterization: str, s: tuple[i
         raise ValueError(f"parameterization must be 'ntk' or 'standard'; got {parameterization!r}.")
     if kind == "standard" and isinstance(w_std, (int, float)) and w_std == 0:
         raise ValueError("W_std = 0 has no standard parametrization here: leave out the layer.")
-    return Scales(width, _size(w_std), None if b_std is None else _size(b_std), kind == "standard", tuple(s))
+    s_in, s_out = s
+    return Scales(width, _size(w_std), None if b_std is None else _size(b_std), kind == "standard", (s_in, s_out))
 
 
 def _size(std: Any) -> Any:
@@ -200,9 +201,10 @@ def pooled_grid(node: Node, positions: tuple[int, ...], window: Any, stride: Any
     if positions == node.positions:
         return node.grid
     pads = make_window("mask", node.positions, window, stride=stride, padding=padding).pads
-    root, index = grid_of(node)
+    grid = grid_of(node)
+    index = grid.index
     for axis, (low, _) in enumerate(pads):
         start = (window[axis] - 1) // 2 - low
         taken = start + np.arange(positions[axis]) * stride[axis]
         index = np.take(index, taken, axis=axis)
-    return Grid(root, index)
+    return Grid(grid.root, index)

@@ -44,7 +44,10 @@ class Network:
     @cached_property
     def nets(self) -> list[Net]:
         """One architecture for each output."""
-        return [lambda x, i=i: leaves(self.outputs(x))[i].var for i in range(len(leaves(self.output)))]
+        return [self._net_of(i) for i in range(len(leaves(self.output)))]
+
+    def _net_of(self, i: int) -> Net:
+        return lambda x: leaves(self.outputs(x))[i].var
 
     def net(self, x: Var) -> Var:
         """All outputs in one variable: several are flattened, side by side."""

@@ -21,7 +21,7 @@ class Axes(NamedTuple):
     """Where arrays have their samples and their channels; positions take the other places, in order."""
 
     batch: int = 0
-    channel: int | None = -1
+    channel: int = -1
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Context:
     pattern: bool = False  # are there graphs with the data?
 
 
-class Grid(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Grid:
     """Which position of the data (a flat index into `root`) each position inherits its mask from."""
 
     root: tuple[int, ...]
@@ -94,16 +95,16 @@ def on_nodes(build: Callable[[Node, Context], Node]) -> Build:
 
 
 def settled(axes: Axes, rank: int) -> Axes:
-    """The axes counted from the front; `channel` is -1 where a Flatten reads all axes."""
-    return Axes(axes.batch % rank, (-1 if axes.channel is None else axes.channel) % rank)
+    """The axes counted from the front."""
+    return Axes(axes.batch % rank, axes.channel % rank)
 
 
-def check_axes(name: str, node: Node, needed: Axes | None) -> None:
+def check_axes(name: str, node: Node, needed: Axes | None, any_channel: bool = False) -> None:
     """Raise a ValueError if a layer wants the axes elsewhere than they are."""
     if needed is None:
         return
     there = settled(needed, len(node.positions) + 2)
-    if there.batch != node.axes.batch or (needed.channel is not None and there.channel != node.axes.channel):
+    if there.batch != node.axes.batch or not (any_channel or there.channel == node.axes.channel):
         raise ValueError(
             f"{name} has batch_axis={there.batch} and channel_axis={there.channel}, but the layer before it gives "
             f"batch_axis={node.axes.batch}, channel_axis={node.axes.channel}: give all layers the same axes."

@@ -12,7 +12,7 @@ import numpy as np
 from widenet.compat.neural_tangents.stax.diagonal import Bool, Diagonal
 from widenet.compat.neural_tangents.stax.enums import Padding
 from widenet.compat.neural_tangents.stax.linear import pooled_grid
-from widenet.compat.neural_tangents.stax.node import Axes, Context, Node, position_axes
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Node, position_axes, settled
 from widenet.compat.neural_tangents.stax.triple import Triple, named, simple
 from widenet.layers import pooling
 from widenet.layers.graph import masked_mean
@@ -97,7 +97,7 @@ def _global(name: str, build: Any, axes: Axes) -> Triple:
 
 
 def _after(node: Node, var: Any) -> Node:
-    batch_first = node.axes.batch < (node.axes.channel or 0)
+    batch_first = node.axes.batch < node.axes.channel
     return node.after(var, axes=Axes(0, 1) if batch_first else Axes(1, 0), pooled=True, grid=None)
 
 
@@ -116,7 +116,7 @@ def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> Triple:
         channels = node.channels * math.prod(node.positions)
         return node.after(flatten(node.var), channels=channels, axes=Axes(batch, 1 - batch), pooled=True, grid=None)
 
-    return simple("Flatten", build, axes=Axes(batch_axis, None), diagonal=Diagonal(output=Bool.YES))
+    return simple("Flatten", build, axes=Axes(batch_axis), diagonal=Diagonal(output=Bool.YES), any_channel=True)
 
 
 @named
@@ -136,7 +136,7 @@ def ImageResize(
     """
     kind = method if isinstance(method, jax.image.ResizeMethod) else jax.image.ResizeMethod.from_string(method)
     axes = Axes(batch_axis, channel_axis)
-    places = {axes.batch % len(shape), -1 % len(shape) if axes.channel is None else axes.channel % len(shape)}
+    places = set(settled(axes, len(shape)))
 
     def build(node: Node, context: Context) -> Node:
         if any(shape[i] != -1 for i in places):

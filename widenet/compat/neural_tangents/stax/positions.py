@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from widenet.compat.neural_tangents.kernel import full_index
 from widenet.compat.neural_tangents.stax.data import Spec
 from widenet.compat.neural_tangents.stax.diagonal import Bool, Diagonal
 from widenet.compat.neural_tangents.stax.enums import AggregateImplementation
@@ -49,7 +50,7 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> Triple:
     """
 
     def build(node: Node, context: Context) -> Node:
-        parts = _parts(idx, len(node.positions) + 2)
+        parts = full_index(idx, len(node.positions) + 2)
         if any(parts[i] != slice(None) for i in node.axes):
             raise NotImplementedError(
                 f"Index {idx}: samples and channels cannot be indexed inside a network; index the data or the kernel."
@@ -61,29 +62,16 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> Triple:
             matrices.append(rows.reshape(-1, size))
             kept += [] if isinstance(part, int) else [len(rows)]
         var = mix(node.var, tuple(matrices), tuple(kept), f"index{chosen}")
-        root, index = grid_of(node)
         dropped = [i for i, part in enumerate(parts) if isinstance(part, int)]
-        axes = Axes(*(axis - sum(i < axis for i in dropped) for axis in settled_pair(node.axes)))
-        return node.after(var, axes=axes, grid=Grid(root, index[tuple(chosen)]) if context.masked else None)
+        axes = Axes(*(axis - sum(i < axis for i in dropped) for axis in node.axes))
+        return node.after(var, axes=axes, grid=_chosen(node, tuple(chosen)) if context.masked else None)
 
     return simple("Index", build, axes=Axes(batch_axis, channel_axis))
 
 
-def settled_pair(axes: Axes) -> tuple[int, int]:
-    """Both axes as numbers."""
-    return axes.batch, axes.channel or 0
-
-
-def _parts(idx: Any, rank: int) -> tuple[Any, ...]:
-    """One integer or slice for every axis."""
-    idx = idx if isinstance(idx, tuple) else (idx,)
-    if Ellipsis in idx:
-        at = idx.index(Ellipsis)
-        idx = (*idx[:at], *(slice(None),) * (rank - len(idx) + 1), *idx[at + 1 :])
-    idx = (*idx, *(slice(None),) * (rank - len(idx)))
-    if len(idx) > rank or not all(isinstance(part, (int, slice)) for part in idx):
-        raise ValueError(f"Index takes integers and slices, at most {rank} of them here; got {idx}.")
-    return idx
+def _chosen(node: Node, idx: tuple[Any, ...]) -> Grid:
+    grid = grid_of(node)
+    return Grid(grid.root, grid.index[idx])
 
 
 @named
@@ -136,14 +124,14 @@ def _mixed(
 ) -> Node:
     """The map of positions, read off from what it does to each of them alone."""
     count, rank = math.prod(node.positions), len(node.positions) + 2
-    probes = np.moveaxis(np.eye(count).reshape(count, *node.positions, 1), (0, -1), settled_pair(node.axes))
+    probes = np.moveaxis(np.eye(count).reshape(count, *node.positions, 1), (0, -1), node.axes)
     with jax.ensure_compile_time_eval():
-        args = (constant, probes) if left else (probes, constant)
-        made = np.asarray(jax.lax.dot_general(*map(jnp.asarray, args), dimension_numbers), float)
+        lhs, rhs = (constant, probes) if left else (probes, constant)
+        made = np.asarray(jax.lax.dot_general(jnp.asarray(lhs), jnp.asarray(rhs), dimension_numbers))
     contracted, batched = (tuple(axis % rank for axis in group) for group in (contracted, batched))
     extra = made.ndim - (rank - len(contracted)) if left else 0
-    axes = Axes(*(_moved(axis, contracted, batched, extra) for axis in settled_pair(node.axes)))
-    rows = np.moveaxis(made, settled_pair(axes), (0, -1))[..., 0]
+    axes = Axes(*(_moved(axis, contracted, batched, extra) for axis in node.axes))
+    rows = np.moveaxis(made, axes, (0, -1))[..., 0]
     return node.after(mix_positions(node.var, rows.reshape(count, -1).T, rows.shape[1:], name="dot_general"), axes=axes)
 
 

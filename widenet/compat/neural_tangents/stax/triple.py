@@ -20,7 +20,7 @@ def triple(layer: Layer) -> Triple:
     for function in made:
         function.__name__ = layer.name
         function.layer = layer  # type: ignore[attr-defined]
-    return made  # type: ignore[return-value]
+    return made
 
 
 def layer_of(functions: Any) -> Layer:
@@ -45,14 +45,15 @@ def simple(
     diagonal: Diagonal | None = None,
     remask: bool = False,
     hidden: int = 1,
+    any_channel: bool = False,
 ) -> Triple:
     """The triple of a layer of one input.
 
-    remask: does it fill masked positions, so that they must be set to zero again?
+    remask: does it fill masked positions, so that they must be set to zero again?  any_channel: may channels be any axis?
     """
 
     def checked(node: Node, context: Context) -> Node:
-        check_axes(name, node, axes)
+        check_axes(name, node, axes, any_channel)
         made = build(node, context)
         return remasked(made, context) if remask else made
 
