@@ -20,10 +20,10 @@ def batch(
 ) -> Callable[..., Any]:
     """`kernel_fn` computed for blocks of `batch_size` samples of x1 and of x2, and put together.
 
-    Any numbers of samples: the last block is what is left.  batch_size=0 does nothing.  device_count is accepted, and all
-    blocks run on jax's default device.  store_on_device=False collects the result in main memory.  Arrays in
-    pairs among the keyword arguments (`pattern=(p1, p2)`) are cut like x1 and x2.  Analytic kernels of widenet are cut into
-    tiles that fit the cache as it is, and need no `batch`.
+    Any numbers of samples: the last block is what is left.  batch_size=0 does nothing.  All blocks run on jax's default
+    device, whatever device_count.  store_on_device=False collects the result in main memory.  Pairs of arrays among the
+    keyword arguments (`pattern=(p1, p2)`) are cut like x1 and x2.  Analytic kernels need no `batch`: they are computed
+    in tiles that fit the cache.
     """
 
     @wraps(kernel_fn)

@@ -36,8 +36,8 @@ class NtkImplementation(enum.IntEnum):
 def empirical_nngp_fn(f: ApplyFn, trace_axes: Axes = (-1,), diagonal_axes: Axes = ()) -> Callable[..., Any]:
     """Outer products of outputs: `nngp_fn(x1, x2, params, **kwargs)`.
 
-    The kernel has the axes of f(x1) and f(x2) side by side, `[n1, n2, k, k]` of outputs `[n, k]`; trace_axes are averaged
-    over and absent, diagonal_axes are there once.  f may give a tree of outputs: a kernel for each.
+    The kernel has the axes of f(x1) and f(x2) side by side, `[n1, n2, k, k]` of outputs `[n, k]`; trace_axes are
+    averaged over and absent, diagonal_axes are there once.  f may give a tree of outputs: a kernel for each.
     """
 
     def nngp_fn(x1: Any, x2: Any, params: Any, **kwargs: Any) -> Any:
@@ -111,7 +111,7 @@ def empirical_kernel_fn(
 
 
 def empirical_ntk_vp_fn(f: ApplyFn, x1: Any, x2: Any, params: Any, **kwargs: Any) -> Callable[[Any], Any]:
-    """The tangent kernel times a vector: `ntk_vp(cotangents)`, shaped as f(params, x2), to the shape of f(params, x1)."""
+    """The tangent kernel times a vector: `ntk_vp(cotangents)`, from the shape of f(params, x2) to that of f(params, x1)."""
     kwargs1, kwargs2 = split_kwargs(kwargs, x1, x2)
     second = (x1, kwargs1) if _is_none(x2) else (x2, kwargs2)
 

@@ -24,8 +24,8 @@ class Kernel:
 
     nngp, ntk: `[n1, n2, *positions]`, each position axis once (`diagonal_spatial`) or twice, side by side:
     `[n1, n2, h, h, w, w]`.  ntk is None if it was not asked for.  cov1, cov2: the covariance of the samples of x1, and
-    of x2, with themselves, `[n, *positions]` or `[n, n, *positions]` (`diagonal_batch` or not); cov2 is None without x2.
-    shape1, shape2: of the outputs of the finite network.  mask1, mask2: true where an output does not exist.
+    of x2, with themselves, `[n, *positions]` or `[n, n, *positions]` (`diagonal_batch` or not); cov2 is None without
+    x2.  shape1, shape2: of the outputs of the finite network.  mask1, mask2: true where an output does not exist.
     Unlike the peer's, axes of positions are never in reverse order, so `is_reversed` is False.
     """
 

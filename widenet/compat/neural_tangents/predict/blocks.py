@@ -1,7 +1,7 @@
 """Kernels of outputs with several axes, as matrices, and the axes of targets that they are block-diagonal in.
 
-A kernel lists the axes of f(x1) and f(x2) in turn, `[n1, n2, k, k]` of outputs `[n, k]`, without the `trace_axes`: along
-these it is the same for every output, Theta x I.
+A kernel lists the axes of f(x1) and f(x2) in turn, `[n1, n2, k, k]` of outputs `[n, k]`, without the `trace_axes`:
+along these it is the same for every output, Theta x I.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from widenet import checks
 from widenet.compat.neural_tangents.arguments import split_kwargs
 from widenet.compat.neural_tangents.kernel import Get, answer, as_matrix, tuple_type, wanted
-from widenet.compat.neural_tangents.predict.blocks import as_kernel, regularized, row_shape, targets
+from widenet.compat.neural_tangents.predict.blocks import Targets, as_kernel, regularized, row_shape, targets
 from widenet.compat.neural_tangents.predict.inference import Gaussian, gp_inference
 from widenet.compat.neural_tangents.predict.solve import decayed, eigenbasis, learned
 
@@ -33,8 +33,8 @@ def gradient_descent_mse_ensemble(
     x_test=None is the training set without regularization.  compute_cov gives `Gaussian(mean, covariance)`.
     Kernels and factorizations of the training set are kept.
     """
-    ensemble = Ensemble(kernel_fn, x_train, targets(y_train, trace_axes), kernel_fn_train_train_kwargs)
-    ensemble.diag_reg, ensemble.absolute = diag_reg, diag_reg_absolute_scale
+    y = targets(y_train, trace_axes)
+    ensemble = Ensemble(kernel_fn, x_train, y, diag_reg, diag_reg_absolute_scale, kernel_fn_train_train_kwargs)
 
     def predict_fn(t: Any = None, x_test: Any = None, get: Get = None, compute_cov: bool = False, **kwargs: Any) -> Any:
         names = wanted(get) or ("nngp", "ntk")
@@ -45,8 +45,8 @@ def gradient_descent_mse_ensemble(
         k_td, k_tt = ensemble.test(x_test, needed, compute_cov, kwargs)
         asked = names if get is None else get
         if t is None:
-            infer = gp_inference(k_dd, y_train, diag_reg, diag_reg_absolute_scale, trace_axes)
-            return infer(asked, k_td, (k_tt if x_test is not None else True) if compute_cov else None)
+            prior = None if not compute_cov else True if x_test is None else k_tt
+            return ensemble.inference(k_dd)(asked, k_td, prior)
         times = jnp.asarray(t) * learning_rate
         made = {name: ensemble.at(name, times, k_dd, k_td, k_tt, compute_cov) for name in names}
         return answer("Gaussians", asked, made)
@@ -55,18 +55,25 @@ def gradient_descent_mse_ensemble(
 
 
 class Ensemble:
-    """The training set, with its kernels."""
+    """The training set, with its kernels; what is known of them, and not traced, is kept."""
 
-    diag_reg: Any
-    absolute: bool
-
-    def __init__(self, kernel_fn: Callable[..., Any], x: Any, y: Any, kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        kernel_fn: Callable[..., Any],
+        x: Any,
+        y: Targets,
+        diag_reg: Any,
+        absolute: bool,
+        kwargs: Mapping[str, Any],
+    ) -> None:
         self.kernel_fn, self.x, self.y, self.kwargs = kernel_fn, x, y, dict(kwargs)
+        self.diag_reg, self.absolute = diag_reg, absolute
         self.known: dict[str, Any] = {}
         self.bases: dict[str, Any] = {}
+        self.posteriors: dict[tuple[str, ...], Any] = {}
 
     def train(self, names: tuple[str, ...]) -> Any:
-        """The kernels of the training set; kept unless they are traced."""
+        """The kernels of the training set."""
         missing = tuple(name for name in names if name not in self.known)
         found = dict(self.known)
         if missing:
@@ -93,6 +100,15 @@ class Ensemble:
             k: (of_test[k], of_train[k]) if _is_pair(kwargs.get(k)) and k in of_train else v for k, v in own.items()
         }
         return mixed, own
+
+    def inference(self, k: Any) -> Callable[..., Any]:
+        """The posteriors of these kernels of the training set."""
+        made = self.posteriors.get(k._fields)
+        if made is None:
+            made = gp_inference(k, self.y.y, self.diag_reg, self.absolute, self.y.traced)
+            if not any(map(checks.is_traced, k)):
+                self.posteriors[k._fields] = made
+        return made
 
     def basis(self, name: str, k: Any) -> Any:
         """Eigenvalues and eigenvectors of the regularized kernel."""

@@ -36,7 +36,7 @@ def gp_inference(
     "ntkgp": the posterior of a process with covariance NTK.  None: "nngp" and "ntk".
     k_test_test adds covariances: `Gaussian(mean, covariance)` in place of the mean.  Without k_test_train the result is
     that of the training set, y itself with covariance zero.
-    Raises: ValueError if a kernel that is needed is missing, or is not positive definite to rounding (the peer gives NaN).
+    Raises: ValueError if a kernel that is needed is missing, or not positive definite to rounding (the peer gives NaN).
     """
     y = targets(y_train, trace_axes)
     kept: dict[str, Any] = {}

@@ -24,7 +24,9 @@ def gradient_descent_mse(
     diag_reg_absolute_scale: bool = False,
     trace_axes: int | Sequence[int] = (-1,),
 ) -> Callable[..., Any]:
-    """Functions trained on |f - y|^2 / (2 y.size): `predict_fn(t=None, fx_train_0=0.0, fx_test_0=None, k_test_train=None)`.
+    """Functions trained on |f - y|^2 / (2 y.size).
+
+    Gives `predict_fn(t=None, fx_train_0=0.0, fx_test_0=None, k_test_train=None)`:
 
     f_t(x) = f_0(x) + K_xX K^-1 (1 - e^(-eta t K / y.size)) (y - f_0(X))
 
@@ -65,8 +67,7 @@ class Flow:
 
     @cached_property
     def _known_basis(self) -> Any:
-        with jax.ensure_compile_time_eval():
-            return eigenbasis(self.matrix)
+        return eigenbasis(self.matrix)
 
     @property
     def solve(self) -> Any:

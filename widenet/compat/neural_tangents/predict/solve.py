@@ -17,8 +17,8 @@ from widenet.predict.cholesky import factor
 def solver(matrix: Any) -> Callable[[jax.Array], jax.Array]:
     """b -> matrix^-1 b.
 
-    A known matrix is factored in float64, with the least jitter that makes it positive definite; a traced one in its own
-    precision, where a singular matrix gives NaN.
+    A known matrix is factored in float64, with the least jitter that makes it positive definite; a traced one in its
+    own precision, where a singular matrix gives NaN.
     Raises: ValueError for a matrix that is not positive definite to rounding, with its smallest eigenvalue.
     """
     if checks.is_traced(matrix):
@@ -38,10 +38,11 @@ def eigenbasis(matrix: Any) -> tuple[jax.Array, jax.Array]:
     """Eigenvalues, negative ones (rounding) as zero, and eigenvectors; of a known matrix in float64."""
     if checks.is_traced(matrix):
         values, vectors = jnp.linalg.eigh(matrix)
-    else:
-        made = np.linalg.eigh(np.asarray(matrix, np.float64))
-        values, vectors = (jnp.asarray(part, matrix.dtype) for part in made)
-    return jnp.maximum(values, 0.0), vectors
+        return jnp.maximum(values, 0.0), vectors
+    known = np.linalg.eigh(np.asarray(matrix, np.float64))
+    with jax.ensure_compile_time_eval():  # arrays that may be kept, inside of jit as well
+        values, vectors = (jnp.asarray(part, matrix.dtype) for part in known)
+        return jnp.maximum(values, 0.0), vectors
 
 
 def learned(values: jax.Array, t: jax.Array) -> jax.Array:

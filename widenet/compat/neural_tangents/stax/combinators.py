@@ -115,7 +115,10 @@ def FanInSum() -> Triple:
 
 
 def FanInProd() -> Triple:
-    """The product of the inputs, channel by channel; dependent factors are refused (the peer takes them as independent)."""
+    """The product of the inputs, channel by channel.
+
+    Dependent factors are refused (the peer takes them as independent).
+    """
     return _fan_in("FanInProd", lambda nodes: reduce(mul, (node.var for node in nodes)))
 
 

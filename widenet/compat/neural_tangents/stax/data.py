@@ -64,7 +64,7 @@ def spec_of(layer: Layer, shapes: Any, axes: Axes | None = None) -> Spec:
             f"several inputs need equal positions; got the shapes {all_shapes}: make the inputs of one network the "
             "features of one array, or compute their kernels one by one."
         )
-    channels = tuple(int(shape[at.channel]) for shape, at in zip(all_shapes, placed, strict=True))  # type: ignore[index]
+    channels = tuple(int(shape[at.channel]) for shape, at in zip(all_shapes, placed, strict=True))
     single = is_shape(shapes)
     return Spec(None if single else _structure(shapes), tuple(map(int, positions[0])), channels, placed[0])
 

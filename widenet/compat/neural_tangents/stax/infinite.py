@@ -25,8 +25,8 @@ STATIC_NAMES = {"is_gaussian", "is_reversed", "is_input", "diagonal_batch", "dia
 def kernel_of(layer: Layer) -> Callable[..., Any]:
     """`kernel_fn(x1, x2=None, get=None, *, pattern, mask_constant, diagonal_batch, diagonal_spatial)`.
 
-    get: None for a `Kernel`, a name for one of its arrays, a tuple of names for a namedtuple.  Results are jax arrays in
-    jax's default float.  diagonal_batch=False gives cov1, cov2 for all pairs of samples; diagonal_spatial=True gives
+    get: None for a `Kernel`, a name for one of its arrays, a tuple of names for a namedtuple.  Results are arrays
+    of jax's default float.  diagonal_batch=False gives cov1, cov2 for all pairs of samples; diagonal_spatial=True gives
     equal positions of an output that has positions, False all pairs.  Several inputs are a tuple of arrays.
     """
 

@@ -184,13 +184,14 @@ def _order(name: str, lhs: str, rhs: str, out: str) -> list[int]:
     places, of_filter, made = ([c for c in spec if c not in "NCIO"] for spec in (lhs, rhs, out))
     if made != places:
         raise NotImplementedError(
-            f"{name} that gives its position axes in another order ({lhs} to {out}) is not implemented: keep their order."
+            f"{name} whose outputs have their position axes in another order ({lhs} to {out}) is not implemented: keep "
+            "their order."
         )
     return [of_filter.index(c) for c in places]
 
 
 def _grid(name: str, node: Node, var: Var, window: Any, stride: Any, padding: str) -> Grid | None:
-    """Where the masks of the outputs come from: the middle of the window; nothing changes if the positions are equal."""
+    """Where the masks of the outputs come from: the middle of the window, or nowhere else if positions are equal."""
     if name == "ConvTranspose":
         raise NotImplementedError("masks through ConvTranspose are not implemented: leave out mask_constant.")
     return pooled_grid(node, var.positions, window, stride, padding)

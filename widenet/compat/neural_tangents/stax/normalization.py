@@ -28,8 +28,8 @@ def LayerNorm(axis: Any = -1, eps: float = 1e-12, batch_axis: int = 0, channel_a
         places = set(range(rank)) - set(node.axes)
         if rest and (rest != places or context.masked):
             raise NotImplementedError(
-                f"LayerNorm over {axis} is not implemented: normalize over channels, or over channels and all positions "
-                "(of unmasked data)."
+                f"LayerNorm over {axis} is not implemented: normalize over channels, or over channels and all "
+                "positions (of unmasked data)."
             )
         return node.after(layer_norm(node.var, positions=bool(rest), eps=eps))
 

@@ -212,8 +212,8 @@ def Aggregate(
     """Each position becomes the sum over its predecessors in the graph of its sample.
 
     The graph comes with the call: `kernel_fn(x1, x2, pattern=(p1, p2))`, `apply_fn(params, x, pattern=p)`; None leaves
-    the positions alone.  DENSE: p is `[n, *P, *P]` over the aggregated axes, an edge from the first to the second, after
-    `to_dense`.  SPARSE: edges `[n, E, K, 2]`, negative ones are padding.
+    the positions alone.  DENSE: p is `[n, *P, *P]` over the aggregated axes, an edge from the first to the second,
+    after `to_dense`.  SPARSE: edges `[n, E, K, 2]`, negative ones are padding.
     """
     axes = None if aggregate_axis is None else tuple(np.atleast_1d(aggregate_axis).tolist())
     sparse = AggregateImplementation(implementation) == AggregateImplementation.SPARSE

@@ -49,7 +49,8 @@ def simple(
 ) -> Triple:
     """The triple of a layer of one input.
 
-    remask: does it fill masked positions, so that they must be set to zero again?  any_channel: may channels be any axis?
+    remask: does it fill masked positions, so that they must be set to zero again?  any_channel: may any axis be that of
+    the channels?
     """
 
     def checked(node: Node, context: Context) -> Node:
