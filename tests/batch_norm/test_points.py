@@ -41,6 +41,6 @@ def test_the_stated_error_is_the_scatter_of_the_mean():
 
 
 def test_what_is_not_integrated_has_error_zero():
-    (mean,), (error,) = scrambled_mean(lambda p: (np.array([0.1, 1 / 3]),), 4, 5, 0)
+    (mean,), (error,) = scrambled_mean(lambda _: (np.array([0.1, 1 / 3]),), 4, 5, 0)
     np.testing.assert_array_equal(mean, [0.1, 1 / 3])
     np.testing.assert_array_equal(error, 0)

@@ -127,7 +127,7 @@ def test_a_step_passes_no_gradient():
 
 @pytest.mark.parametrize("batch", [3, 2, 4.5, -1, math.nan])
 def test_batches_without_a_rate_are_refused(batch):
-    with pytest.raises(ValueError, match="4 or more, or math.inf"):
+    with pytest.raises(ValueError, match=r"4 or more, or math\.inf"):
         batch_norm_rate(wn.relu, batch)
 
 

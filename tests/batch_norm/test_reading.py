@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import widenet as wn
-from tests.batch_norm.nets import IMAGES, OUT, ROWS, dense, normalized, stack
-from widenet.batch_norm import batch_kernel
+from tests.batch_norm.finite import READOUT
+from tests.batch_norm.nets import IMAGES, ROWS, dense, normalized, stack
+from widenet.batch_norm import batch_kernel, batch_norm_rate
+from widenet.batch_norm.root import centre
 
-NET = stack(wn.relu)
+NET, RNG = stack(wn.relu), np.random.default_rng(1)
 
 
 def test_stated_errors_are_those_of_the_kernels():
@@ -37,7 +39,7 @@ def test_a_key_determines_the_result():
 
 
 def test_closed_forms_have_no_error():
-    k = batch_kernel(wn.serial(dense(), wn.batch_norm(), OUT))(ROWS)
+    k = batch_kernel(wn.serial(dense(), wn.batch_norm(), READOUT))(ROWS)
     assert not k.nngp_error.any()
     assert not k.ntk_error.any()
 
@@ -62,8 +64,8 @@ def test_lists_are_taken_as_float64():
 
 def test_a_repeated_block_is_written_out():
     block = wn.serial(normalized(wn.relu), dense())
-    looped = wn.serial(dense(), wn.repeat(block, 3), wn.relu, OUT)
-    written = wn.serial(dense(), *[normalized(wn.relu), dense()] * 3, wn.relu, OUT)
+    looped = wn.serial(dense(), wn.repeat(block, 3), wn.relu, READOUT)
+    written = wn.serial(dense(), *[normalized(wn.relu), dense()] * 3, wn.relu, READOUT)
     first, second = (batch_kernel(net, points=64)(ROWS) for net in (looped, written))
     np.testing.assert_allclose(first.ntk, second.ntk, rtol=1e-12)
 
@@ -77,12 +79,30 @@ def test_deep_networks_reach_the_fixed_point():
     np.testing.assert_allclose(off, off.mean(), atol=0.01)
 
 
+@pytest.mark.parametrize("batch", [4, 8])
+def test_a_deep_linear_network_has_equal_correlations(batch):
+    layers = [wn.dense(sigma_b=0.0), wn.batch_norm()] * 60
+    k = batch_kernel(wn.serial(*layers, wn.dense(sigma_b=0.0)), scrambles=2)(RNG.normal(size=(batch, 9))).nngp
+    np.testing.assert_allclose(k, np.where(np.eye(batch), 1, -1 / (batch - 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("phi", "batch", "allowed"), [(wn.identity, 5, 1e-6), (wn.identity, 8, 1e-6), (wn.relu, 8, 0.02)]
+)
+def test_tangent_kernels_grow_with_depth_by_the_rate(phi, batch, allowed):
+    """All weights count, so Theta is a sum of powers of the rate, and its increments are one power."""
+    x, block = RNG.normal(size=(batch, 9)), [normalized(phi), dense()]
+    nets = [wn.serial(dense(), *block * depth) for depth in (40, 41, 42)]
+    traces = [np.trace(centre(batch_kernel(net, points=2**9, scrambles=4)(x).ntk, True, True)) for net in nets]
+    assert (traces[2] - traces[1]) / (traces[1] - traces[0]) == pytest.approx(batch_norm_rate(phi, batch), rel=allowed)
+
+
 def test_a_deep_residual_network_is_read():
     def net(x):
         h = dense()(x)
         for _ in range(150):
             h = h + wn.dense(wn.batch_norm(h), 0.1)
-        return OUT(h)
+        return READOUT(h)
 
     assert np.isfinite(batch_kernel(net, scrambles=2)(ROWS).ntk).all()
 
@@ -91,7 +111,7 @@ def test_traced_data_and_scales_are_refused():
     with pytest.raises(TypeError, match="outside of jit and grad"):
         jax.jit(batch_kernel(NET))(ROWS)
     with pytest.raises(TypeError, match="outside of jit and grad"):
-        jax.grad(lambda s: batch_kernel(wn.serial(wn.dense(sigma_w=s), wn.batch_norm(), OUT))(ROWS).nngp.sum())(1.0)
+        jax.grad(lambda s: batch_kernel(wn.serial(wn.dense(sigma_w=s), wn.batch_norm(), READOUT))(ROWS).nngp.sum())(1.0)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +133,17 @@ def test_a_network_without_readout_is_refused():
         batch_kernel(wn.serial(dense(), wn.batch_norm(), dense()))(IMAGES)
 
 
+def test_masks_are_refused():
+    masked = wn.samples(IMAGES, mask=np.ones(IMAGES.shape[:2], bool))
+    with pytest.raises(NotImplementedError, match="no masks and graphs"):
+        batch_kernel(wn.serial(dense(), wn.batch_norm(), wn.position_mean(), READOUT))(masked)
+
+
 def test_bad_data_are_refused():
     with pytest.raises(ValueError, match="NaN or infinite"):
         batch_kernel(NET)(np.full((4, 3), np.nan))
 
 
 def test_importing_this_room_leaves_the_layer_of_its_name():
-    k = batch_kernel(wn.serial(dense(), wn.batch_norm(eps=0.1), OUT))(ROWS)
+    k = batch_kernel(wn.serial(dense(), wn.batch_norm(eps=0.1), READOUT))(ROWS)
     assert k.nngp.shape == (6, 6)

@@ -49,9 +49,9 @@ def draw(feature: Feature, g: Array) -> Draws:
 class Channel(NamedTuple):
     """Two jointly Gaussian vectors: left xi and right xi, xi standard normal."""
 
-    left: Array  # [N, D]
-    right: Array
-    xi: Array  # [m, D]
+    left: Any  # [N, D]
+    right: Any
+    xi: Any  # [m, D]
 
 
 def both(channel: Channel, f: Feature, h: Feature) -> tuple[Draws, Draws]:
@@ -71,7 +71,7 @@ def second_moment(channel: Channel, f: Feature, h: Feature) -> Array:
 def tangent(channel: Channel, f: Feature, h: Feature, theta: Array, weight: Array) -> Array:
     """E[J_f Theta J_h^T], `[N, N]`, J the Jacobians of f and h; draws count by `weight` `[m]`. (B3)
 
-    J_f Theta J_h^T = (a b^T) o (Theta - x (x^T Theta)/N - (Theta y) y^T/N + x y^T (x^T Theta y)/N^2) with a, b the gains
+    J_f Theta J_h^T = (a b^T) o (Theta - x (x^T Theta)/N - (Theta y) y^T/N + x y^T (x^T Theta y)/N^2), a, b the gains
     and x, y the units: four products of matrices, none of them `[m, N, N]`.
     """
     a, b = both(channel, f, h)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from widenet.activations import dual
@@ -17,7 +18,8 @@ def batch_norm_rate(phi: Activation, batch: float) -> float:
 
     At the fixed point of the covariance, and with z, z' two coordinates of the normalized channel (B8)
 
-    rate = B/(B - 3) (E[(1 - (1 + z^2)/B) phi'(z)^2] + E[(1 + z z') phi'(z) phi'(z')]/B) / (E phi(z)^2 - E phi(z) phi(z'))
+    rate = B/(B - 3) (E[(1 - (1 + z^2)/B) phi'(z)^2] + E[(1 + z z') phi'(z) phi'(z')]/B)
+           / (E phi(z)^2 - E phi(z) phi(z'))
 
     which is (B - 2)/(B - 3) for the identity; for B -> inf it is E phi'^2 / Var phi of a standard normal, pi/(pi - 1)
     for relu.  Neither sigma_w nor sigma_b changes it.  Where phi' = 0, as for a step, it is 0.
@@ -55,7 +57,7 @@ class Moments(NamedTuple):
 
 
 def _gaussian(phi: Activation) -> Moments:
-    one = np.ones(())
+    one = jnp.ones(())
     spread = dual.second_moment(phi, one) - dual.mean(phi, one) ** 2
     return Moments(float(spread), float(dual.second_moment(derivative(phi), one)))
 

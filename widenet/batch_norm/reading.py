@@ -16,6 +16,7 @@ from widenet.batch_norm.points import Points, scrambled_mean
 from widenet.batch_norm.recursion import Recursion, check_covered
 from widenet.precision import float64
 from widenet.program.ops import Linear, Repeat
+from widenet.program.samples import Samples
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import Var, describe, shape_text
 
@@ -45,12 +46,15 @@ def batch_kernel(net: Net, *, points: int = 2**12, scrambles: int = 16, key: int
     Shapes: x `[n, *positions, d]` to `[n, n]`, per output channel.  batch_norm is over samples and positions.
     dtype: that of x; all is computed in float64.
     Raises: ValueError for data that are not finite, and where a batch varies in one or two directions only, so that
-    the tangent kernel is infinite without eps; NotImplementedError for a layer without a rule; TypeError for traced x.
+    the tangent kernel is infinite without eps; NotImplementedError for a layer without a rule, and for data with masks
+    or graphs; TypeError for traced x.
     Source: yang2019bn; the tangent kernel, points and radii: widenet.
     """
     _check_request(points, scrambles, key)
 
     def kernel_fn(x: Any) -> BatchKernel:
+        if isinstance(x, Samples):
+            raise NotImplementedError("batch_kernel reads no masks and graphs: give it plain data, or use monte_carlo.")
         x = checks.batch(x, "x")
         program = _program(net, x)
         data = np.asarray(x, np.float64)

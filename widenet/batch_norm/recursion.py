@@ -6,6 +6,7 @@ A row is a sample, or a position of a sample: positions come second, as in `x.re
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from widenet.activations import identity
@@ -43,8 +44,8 @@ def _check_argument(var: Var) -> None:
         )
     if not _is_gaussian(x):
         raise ValueError(
-            f"{describe(var)} follows {describe(x)}, whose channels are not Gaussians of one kind: put a dense layer in "
-            "between, batch_norm before the activation, and flatten after it."
+            f"{describe(var)} follows {describe(x)}, whose channels are not Gaussians of one kind: put a dense layer "
+            "in between, batch_norm before the activation, and flatten after it."
         )
 
 
@@ -119,8 +120,8 @@ class Recursion:
         scale = float(a.sigma_w) * float(b.sigma_w)
         taps = zip(_taps(u), _taps(v), strict=True)
         terms = [Pair(*(self._mixed(self._mixed(k, m, 0), w, 1) for k in before)) for m, w in taps]
-        cov = scale * sum(term.cov for term in terms) / len(terms) + bias
-        return Pair(cov, scale * sum(term.ntk for term in terms) / len(terms) + cov)
+        cov, ntk = scale * np.mean(terms, axis=0)
+        return Pair(cov + bias, ntk + cov + bias)
 
     def _pushed(self, one: Var, other: Var, turn: bool) -> Pair | None:
         """A linear primitive acts on either side of a covariance; `turn`: `one` is the right side of the result."""
@@ -129,7 +130,7 @@ class Recursion:
         terms = [Pair(c * pair.cov, c * pair.ntk) for c, pair in parts if pair is not None]
         if not terms:
             return None
-        total = Pair(sum(t.cov for t in terms), sum(t.ntk for t in terms))
+        total = Pair(*np.sum(terms, axis=0))
         if isinstance(one.op, Mix):
             matrix = _matrix(one.op)
             total = Pair(*(self._mixed(part, matrix, 0) for part in total))
@@ -152,9 +153,10 @@ class Recursion:
         try:
             return self._of_features(u, v)
         except Diverges as reason:
+            place = describe(u) if isinstance(u.op, BatchNorm) else f"batch_norm before {describe(u)}"
             raise ValueError(
-                f"batch_norm before {describe(u)}: {reason}; give it eps > 0, or a batch of four or more distinct samples "
-                "with three or more features."
+                f"{place}: {reason}; give it eps > 0, or a batch of four or more distinct samples with three or more "
+                "features."
             ) from None
 
     def _of_features(self, u: Var, v: Var) -> Pair | None:
