@@ -29,14 +29,16 @@ _NAMES = {
     "widenet.activations": """
         activation identity relu leaky_relu absolute abrelu step sign rectified_power erf scaled_erf gelu
         sine cosine sin cos rbf exponential gaussian hermite monomial polynomial
-        tanh sigmoid silu mish softplus elu selu accuracy_table stated_error""",
+        tanh sigmoid silu mish softplus elu selu dyt prelu hard_tanh hard_sigmoid relu6
+        crelu cst shifted_relu soft_threshold piecewise_linear piecewise_constant accuracy_table stated_error""",
     "widenet.kernels.kernel": "kernel nngp ntk Kernel kernel_error",
+    "widenet.kernels.describe": "describe",
     "widenet.finite": """
         init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk
         empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
-_MODULES = {"zoo": "widenet.layers.zoo", "predict": "widenet.predict", "datasets": "widenet.datasets"}
+_MODULES = {"zoo": "widenet.zoo", "predict": "widenet.predict", "datasets": "widenet.datasets"}
 
 __all__ = [*_HOME, *_MODULES]
 

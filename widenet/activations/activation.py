@@ -19,7 +19,7 @@ class Activation:
     `params` are the leaves (so gradients reach them); everything else is static and must be the same
     object, or equal, from call to call, else jit compiles again.  Only `name` and `fn` are required: a
     function without closed form is integrated numerically, and a kinked one must then list its
-    `breakpoints`.
+    `kinks`: numbers, or a function of the parameters that returns them.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Activation:
     distance: Callable[..., tuple[Array, Array]] | None = (
         None  # distance(gap, *params), see activations/cosine_distance.py
     )
-    breakpoints: tuple[float, ...] = ()  # where fn or one of its derivatives jumps
+    kinks: tuple[float, ...] | Callable[..., tuple[Any, ...]] = ()  # where fn or one of its derivatives jumps
     average: Callable[..., Array] | None = None  # average(q, *params) = E phi(u)
     continuous: bool = True  # False: fn itself jumps at a breakpoint
     families: tuple[tuple[Callable[..., Array], Callable[..., Any]], ...] = ()  # (pair, parameters), see dual.py
@@ -43,11 +43,16 @@ class Activation:
         return nonlin(self, x) if isinstance(x, Var) else self.fn(x, *self.params)
 
     @property
+    def breakpoints(self) -> tuple[Any, ...]:
+        """Where fn or one of its derivatives jumps, in no order."""
+        return self.kinks(*self.params) if callable(self.kinks) else self.kinks
+
+    @property
     def static(self) -> tuple[Any, ...]:
         """What jit compares: everything but the parameters."""
         return (
             *(self.name, self.fn, self.prime, self.closed, self.distance),
-            *(self.breakpoints, self.average, self.continuous, self.families),
+            *(self.kinks, self.average, self.continuous, self.families),
         )
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -89,12 +94,11 @@ class Times:
 def derivative(phi: Activation) -> Activation:
     """phi' almost everywhere: the declared one, else by automatic differentiation of `fn`.
 
-    A derivative of a function with breakpoints is taken to jump there.
+    A derivative of a function with kinks is taken to jump there.
     """
     if phi.prime is not None:
         return phi.prime(*phi.params)
-    kinks = phi.breakpoints
-    return Activation(f"{phi.name}'", Derivative(phi.fn), phi.params, breakpoints=kinks, continuous=not kinks)
+    return Activation(f"{phi.name}'", Derivative(phi.fn), phi.params, kinks=phi.kinks, continuous=not phi.kinks)
 
 
 def with_dtype(phi: Activation, dtype: Any) -> Activation:

@@ -6,8 +6,7 @@ A function without parameters is a value (`relu`); one with parameters is made b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -26,47 +25,11 @@ from widenet.activations.arccos import (
     two_slopes_mean,
     two_slopes_pair,
 )
+from widenet.activations.clipped import crelu, cst, hard_sigmoid, hard_tanh, relu6, shifted_relu, soft_threshold
 from widenet.activations.cosine_distance import two_levels_distance, two_slopes_distance
+from widenet.activations.family import AtZero, Average, Distance, Parameters, Twice
 from widenet.activations.numerics import horner
-
-Parameters = Callable[..., Sequence[Any]]
-
-
-@dataclass(frozen=True)
-class Twice:
-    """closed(q1, q2, k, *params): the pair function of a family for one function twice."""
-
-    pair: Callable[..., Array]
-    parameters: Parameters
-
-    def __call__(self, q1: Array, q2: Array, k: Array, *params: Any) -> Array:
-        """E[phi(u) phi(v)]."""
-        both = self.parameters(*params)
-        return self.pair(q1, q2, k, both, both)
-
-
-@dataclass(frozen=True)
-class Average:
-    """average(q, *params): the mean function of a family."""
-
-    mean: Callable[..., Array]
-    parameters: Parameters
-
-    def __call__(self, q: Array, *params: Any) -> Array:
-        """E phi(u)."""
-        return self.mean(q, *self.parameters(*params))
-
-
-@dataclass(frozen=True)
-class Distance:
-    """distance(gap, *params): a family as a map of cosine distances."""
-
-    distance: Callable[..., tuple[Array, Array]]
-    parameters: Parameters
-
-    def __call__(self, gap: Array, *params: Any) -> tuple[Array, Array]:
-        """The cosine distance after, and the slope."""
-        return self.distance(gap, *self.parameters(*params))
+from widenet.activations.piecewise import constant_pair, linear_pair
 
 
 def _two_slopes(name: str, fn: Any, parameters: Parameters, prime: Any, params: tuple[Any, ...] = ()) -> Activation:
@@ -74,9 +37,9 @@ def _two_slopes(name: str, fn: Any, parameters: Parameters, prime: Any, params: 
         *(name, fn, params, prime),
         closed=Twice(two_slopes_pair, parameters),
         distance=Distance(two_slopes_distance, parameters),
-        breakpoints=(0.0,),
+        kinks=(0.0,),
         average=Average(two_slopes_mean, parameters),
-        families=((two_slopes_pair, parameters),),
+        families=((two_slopes_pair, parameters), (linear_pair, AtZero(parameters, (0.0,)))),
     )
 
 
@@ -85,10 +48,10 @@ def _two_levels(name: str, fn: Any, parameters: Parameters, params: tuple[Any, .
         *(name, fn, params, _zero),
         closed=Twice(two_levels_pair, parameters),
         distance=Distance(two_levels_distance, parameters),
-        breakpoints=(0.0,),
+        kinks=(0.0,),
         average=Average(two_levels_mean, parameters),
         continuous=False,
-        families=((two_levels_pair, parameters),),
+        families=((two_levels_pair, parameters), (constant_pair, AtZero(parameters))),
     )
 
 
@@ -176,6 +139,11 @@ def leaky_relu(slope: Any = 0.01) -> Activation:
     return _two_slopes("leaky_relu", jax.nn.leaky_relu, _leaky, _leaky_prime, (slope,))
 
 
+def prelu(slope: Any = 0.25) -> Activation:
+    """phi(u) = u for u > 0, slope u for u < 0: `leaky_relu` where the slope is learned."""
+    return _two_slopes("prelu", jax.nn.leaky_relu, _leaky, _leaky_prime, (slope,))
+
+
 def _leaky_prime(slope: Any) -> Activation:
     return two_levels(slope, 1.0)
 
@@ -197,7 +165,7 @@ def rectified_power(n: int) -> Activation:
     if n < 2:
         return relu if n else step
     fn, dual, mean = (partial(f, n) for f in (powers.power_value, powers.power_dual, powers.power_mean))
-    return Activation(f"rectified_power({n})", fn, closed=dual, breakpoints=(0.0,), average=mean)
+    return Activation(f"rectified_power({n})", fn, closed=dual, kinks=(0.0,), average=mean)
 
 
 def _scaled_erf_fn(u: Array, a: Any, b: Any, c: Any) -> Array:
@@ -307,23 +275,43 @@ def hermite(n: int) -> Activation:
 
 def elu(alpha: Any = 1.0) -> Activation:
     """phi(u) = u for u > 0, alpha (e^u - 1) for u < 0 (D16)."""
-    return Activation("elu", jax.nn.elu, (alpha,), breakpoints=(0.0,))
+    return Activation("elu", jax.nn.elu, (alpha,), kinks=(0.0,))
 
 
-selu = Activation("selu", jax.nn.selu, breakpoints=(0.0,))
+selu = Activation("selu", jax.nn.selu, kinks=(0.0,))
 tanh = Activation("tanh", jnp.tanh)
 sigmoid = Activation("sigmoid", jax.nn.sigmoid)
 silu = Activation("silu", jax.nn.silu)
 mish = Activation("mish", jax.nn.mish)
 softplus = Activation("softplus", jax.nn.softplus)
 
+
+def _dyt_fn(u: Array, alpha: Any, gamma: Any, beta: Any) -> Array:
+    return gamma * jnp.tanh(alpha * u) + beta
+
+
+def _dyt_mean(q: Array, alpha: Any, gamma: Any, beta: Any) -> Array:
+    return beta + jnp.zeros_like(q * alpha * gamma)
+
+
+def dyt(alpha: Any = 0.5, gamma: Any = 1.0, beta: Any = 0.0) -> Activation:
+    """phi(u) = gamma tanh(alpha u) + beta: dynamic tanh, put where a normalization was (D14).
+
+    Its integrals are those of tanh at the variance alpha^2 q, as `tanh` computes them.  A real network has one
+    gamma and one beta a channel; all begin at one value, and so they are scalars here.
+    Source: Zhu et al. 2025, section 4.
+    """
+    return Activation("dyt", _dyt_fn, (alpha, gamma, beta), average=_dyt_mean)
+
+
 NAMED: Mapping[str, Activation] = MappingProxyType(
     {
         phi.name: phi
         for phi in (
-            *(identity, relu, leaky_relu(), absolute, step, sign, elu(), selu),
+            *(identity, relu, leaky_relu(), prelu(), absolute, step, sign, elu(), selu),
+            *(hard_tanh, relu6, hard_sigmoid, crelu(), cst(), shifted_relu(), soft_threshold()),
             *(erf, gelu, sin, cos, rbf(), gaussian(), exponential()),
-            *(tanh, sigmoid, silu, mish, softplus),
+            *(tanh, dyt(), sigmoid, silu, mish, softplus),
         )
     }
 )

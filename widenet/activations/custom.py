@@ -29,7 +29,7 @@ def activation(
     Raises: ValueError if fn jumps at a breakpoint and was said to be continuous.
     """
     name = str(name or getattr(fn, "__name__", type(fn).__name__))
-    phi = Activation(name, fn, tuple(params), breakpoints=tuple(map(float, breakpoints)), continuous=continuous)
+    phi = Activation(name, fn, tuple(params), kinks=tuple(map(float, breakpoints)), continuous=continuous)
     jumps = [b for b in phi.breakpoints if continuous and _jumps(phi, b)]
     if jumps:
         raise ValueError(f"{name} jumps at {jumps}: say so with continuous=False, its derivatives need to know.")

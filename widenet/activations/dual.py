@@ -146,5 +146,5 @@ def _regression(psi: Activation, q: Array) -> Array:
     """E[v psi(v)] / q: E psi'(v) for a continuous function, and right for one that jumps."""
     if psi.continuous:
         return mean(derivative(psi), q)
-    product = Activation(f"v {psi.name}", Times(psi.fn, degree=1), psi.params, breakpoints=psi.breakpoints)
+    product = Activation(f"v {psi.name}", Times(psi.fn, degree=1), psi.params, kinks=psi.kinks)
     return ratio(mean(product, q), q)

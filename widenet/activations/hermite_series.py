@@ -136,6 +136,6 @@ def square(phi: Activation) -> Activation:
         f"{phi.name}^2",
         Times(phi.fn, power=2),
         phi.params,
-        breakpoints=phi.breakpoints,
+        kinks=phi.kinks,
         continuous=phi.continuous,
     )

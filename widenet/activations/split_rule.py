@@ -82,8 +82,8 @@ def _euler(phi: Activation) -> Activation:
         f"u {prime.name}",
         Times(prime.fn, degree=1),
         prime.params,
-        breakpoints=prime.breakpoints,
-        continuous=not prime.breakpoints,
+        kinks=prime.kinks,
+        continuous=not prime.kinks,
     )
 
 
@@ -98,7 +98,7 @@ def rule(phi: Activation, psi: Activation, q1: Array, q2: Array, k: Array, count
     lines2 = [sign * _where(b, p2, jnp.ones_like(al)) for b in psi.breakpoints]
     crossings = [_where(x - y, 2 * be, jnp.ones_like(be)) for x in lines1 for y in lines2]
     # A piece as wide as the whole line needs too many points; kinks at 0 in both already cut it in half.
-    middle = [] if 0.0 in phi.breakpoints and 0.0 in psi.breakpoints else [jnp.zeros_like(al)]
+    middle = [] if _bends_at_zero(phi) and _bends_at_zero(psi) else [jnp.zeros_like(al)]
     w, weight = _pieces(crossings + middle, al, count)
 
     def inner_integral(w: Array) -> Array:
@@ -113,6 +113,10 @@ def rule(phi: Activation, psi: Activation, q1: Array, q2: Array, k: Array, count
 
     points = jnp.moveaxis(w, -1, 0), jnp.moveaxis(weight, -1, 0)
     return jax.lax.scan(add, jnp.zeros_like(k), points)[0]
+
+
+def _bends_at_zero(phi: Activation) -> bool:
+    return not callable(phi.kinks) and 0.0 in phi.kinks
 
 
 def _where(level: Any, speed: Array, like: Array) -> Array:
