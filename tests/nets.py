@@ -147,7 +147,7 @@ OURS = {
     "shared_by_positions": (weight_shared_by_positions, (5, 6)),
     "rnn": (wn.zoo.rnn(wn.erf, sigma_w=1.3, sigma_b=0.2), (4, 6)),
     "rnn_relu": (wn.zoo.rnn(wn.relu, sigma_w=1.2), (3, 6)),
-    "gru": (wn.zoo.gru(sigma_w=1.2, sigma_b=0.1), (3, 6)),
+    "gru": (wn.zoo.gru(tied=False, sigma_w=1.2, sigma_b=0.1), (3, 6)),
     "gate_and_skip": (gate_and_skip, (6,)),
     "dropped": (dropped, (6,)),
     "skip_around_repeat": (skip_around_repeat, (6,)),

@@ -28,6 +28,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "program": set(),
     "activations": {"program"},
     "layers": {"program", "activations"},
+    "zoo": {"program", "activations", "layers"},
     "kernels": {"program", "activations"},
     "finite": {"program", "activations", "layers"},
     "predict": set(),

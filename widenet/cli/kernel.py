@@ -34,9 +34,8 @@ def run(options: argparse.Namespace) -> None:
 
     import widenet as wn
     from widenet.io import check_writable, read, save
-    from widenet.layers.zoo import parse
 
-    net = parse(options.net)
+    net = wn.zoo.parse(options.net)
     check_writable(options.out, force=options.force)
     dtype = np.float32 if options.float32 else np.float64
     x1 = read(options.data).x[: options.rows].astype(dtype)

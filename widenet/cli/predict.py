@@ -28,9 +28,8 @@ def run(options: argparse.Namespace) -> None:
 
     import widenet as wn
     from widenet.io import check_writable, read, save
-    from widenet.layers.zoo import parse
 
-    net = parse(options.net)
+    net = wn.zoo.parse(options.net)
     if options.out:
         check_writable(options.out, force=options.force)
     train, test = (read(path, label=options.label) for path in (options.train, options.test))

@@ -16,9 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the equations."""
     import widenet as wn
-    from widenet.layers.zoo import parse
 
-    print(wn.show(parse(options.net), (1, *options.shape)))
+    print(wn.show(wn.zoo.parse(options.net), (1, *options.shape)))
 
 
 def sample(text: str) -> tuple[int, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import widenet as wn
-from widenet.layers.zoo import parse
 from widenet.program.trace import trace
+from widenet.zoo import parse
 
 
 @pytest.mark.parametrize(
