@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "widenet").rglob("*.py"))
 SCRIPTS = sorted(path for folder in ("tests", "paper_repro") for path in (ROOT / folder).rglob("*.py"))
 PAGES = sorted((ROOT / "theory").glob("*.md"))
-FLOOR = {"precision", "progress", "checks"}  # what every room stands on
+FLOOR = {"precision", "progress", "checks", "memory"}  # what every room stands on
 PUBLIC = ""  # `import widenet`: every public name at once
 READINGS = {"program", "activations", "layers", "kernels", "finite", "predict"}
 MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new room gets a row
@@ -31,6 +31,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "zoo": {"program", "activations", "layers"},
     "kernels": {"program", "activations"},
     "finite": {"program", "activations", "layers"},
+    "batch_norm": {"program", "activations", "layers"},
     "predict": set(),
     "datasets": set(),
     "repro": {PUBLIC},

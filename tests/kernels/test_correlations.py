@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 import widenet as wn
 from widenet.program.ops import Weight
@@ -54,13 +53,17 @@ def test_rectified_powers_are_finite_on_the_diagonal_at_depth_three():
         assert np.isfinite(k.ntk).all()
 
 
-def test_a_gate_tied_to_its_branch_is_refused():
-    def net(x):
-        h = wn.dense(x)
-        return wn.dense(wn.sigmoid(h) * wn.relu(h))
+def test_a_gate_tied_to_its_branch_is_one_function_of_the_branch():
+    silu = wn.kernel(wn.serial(wn.dense(sigma_w=1.2, sigma_b=0.3), wn.silu, wn.dense()))(X)
 
-    with pytest.raises(NotImplementedError, match=r"dependent factors.*monte_carlo"):
-        wn.kernel(net)(X)
+    def net(x):
+        h = wn.dense(x, 1.2, 0.3)
+        return wn.dense(wn.sigmoid(h) * h)
+
+    error = wn.kernel_error(net)(X)
+    for tied, exact, bar in zip(wn.kernel(net)(X), silu, error, strict=True):
+        assert 0 < bar.max() < 1e-3 * np.abs(exact).max()
+        np.testing.assert_allclose(tied, exact, atol=8 * bar.max())
 
 
 def test_concatenation_weighs_blocks_by_their_channels():

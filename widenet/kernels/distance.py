@@ -79,7 +79,7 @@ def distance_rule(op: Op, planner: Planner, u: Var) -> Step:
         made = step.compute(context._replace(layout=larger), *covs)
         return restrict(as_dist(made, larger, planner.mode.same), larger, context.layout)
 
-    return Step(needs, compute, step.takes_data)
+    return step._replace(needs=needs, compute=compute)
 
 
 def blocks(

@@ -6,9 +6,9 @@ So K = E f(g) f'(g') and Theta = sum_kl E[df/dg_k df'/dg'_l] Theta(g_k, g'_l), w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,11 @@ from widenet.kernels.covariance import Cov, Dist, Mean, as_cov
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.rules import in_dtype
 from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, like, positions
-from widenet.program.ops import LinComb, Nonlin, Product
+from widenet.program.ops import LinComb, Nonlin, Op, Product
 from widenet.program.var import Var, describe, is_gaussian
 
 CHUNK = 64  # points that are held at a time
 TINY = 32  # a pivot below so many ulps of the variance is rounding: the variable is a combination of earlier ones
-
-Function = Callable[..., Array]
 
 
 @lru_cache(maxsize=32)
@@ -37,27 +35,62 @@ def normal_points(dimensions: int, points: int, scramble: int) -> np.ndarray:
     return ndtri(np.clip(sobol.random(points), 1e-16, 1 - 1e-16))
 
 
+class Instruction(NamedTuple):
+    """One primitive: a coefficient or an activation, made of `params[start:stop]`, and where its arguments are."""
+
+    kind: type[Op]
+    tree: Any
+    start: int
+    stop: int
+    args: tuple[int, ...]
+
+
+class Function(NamedTuple):
+    """An elementwise function of several variables as straight-line code: equal code is compiled once."""
+
+    code: tuple[Instruction, ...]  # the value of the last one is that of the function
+    params: tuple[Any, ...]  # numbers that they take
+
+    def __call__(self, *values: Array) -> Array:
+        """The function of these values of its leaves."""
+        known = list(values)
+        for instruction in self.code:
+            known.append(_do(instruction, self.params, known))
+        return known[-1]
+
+
+def _do(instruction: Instruction, params: Sequence[Any], known: Sequence[Array]) -> Array:
+    what = jax.tree.unflatten(instruction.tree, params[instruction.start : instruction.stop])
+    args = [known[i] for i in instruction.args]
+    if instruction.kind is Product:
+        return args[0] * args[1]
+    dtype = args[0].dtype
+    if instruction.kind is Nonlin:
+        return in_dtype(what, dtype)(args[0]).astype(dtype)
+    terms = [jnp.asarray(c, dtype) * x for c, x in zip(what, args, strict=True)]
+    return sum(terms[1:], terms[0])
+
+
 def function_of(var: Var, leaves: Sequence[Var]) -> Function:
     """`var` as a function of the values of its Gaussian leaves, coordinate by coordinate."""
+    at = {leaf: i for i, leaf in enumerate(leaves)}
+    code: list[Instruction] = []
+    params: list[Any] = []
 
-    def function(*values: Array) -> Array:
-        known: dict[Var, Array] = dict(zip(leaves, values, strict=True))
-        return _evaluate(var, known)
+    def visit(x: Var) -> int:
+        if x not in at:
+            args = tuple(map(visit, x.args))
+            what = x.op.phi if isinstance(x.op, Nonlin) else getattr(x.op, "coeffs", ())
+            numbers, tree = jax.tree.flatten(what)
+            code.append(Instruction(type(x.op), tree, len(params), len(params) + len(numbers), args))
+            params.extend(numbers)
+            at[x] = len(leaves) + len(code) - 1
+        return at[x]
 
-    return function
-
-
-def _evaluate(var: Var, known: dict[Var, Array]) -> Array:
-    if var not in known:
-        args = [_evaluate(arg, known) for arg in var.args]
-        dtype = args[0].dtype
-        if isinstance(var.op, Nonlin):
-            known[var] = in_dtype(var.op.phi, dtype)(args[0]).astype(dtype)
-        elif isinstance(var.op, LinComb):
-            known[var] = sum(jnp.asarray(c, dtype) * x for c, x in zip(var.op.coeffs, args, strict=True))
-        else:
-            known[var] = args[0] * args[1]
-    return known[var]
+    if visit(var) < len(leaves):  # a leaf itself
+        code.append(Instruction(LinComb, jax.tree.structure((1.0,)), 0, 1, (at[var],)))
+        params.append(1.0)
+    return Function(tuple(code), tuple(params))
 
 
 def leaves_of(var: Var) -> tuple[Var, ...]:
@@ -91,9 +124,11 @@ def joint_step(planner: Planner, u: Var, v: Var) -> Step:
         for block in blocks:
             taken, rest = rest[: len(block.needs)], rest[len(block.needs) :]
             made.append(block.matrices(taken, block.at or context.layout, *shape))
-        return _integrate(planner, f, g, made[0], made[1], made[2], context.layout)
+        points = _points(len(left) + len(right), planner, shape[1])
+        return _integrate(f.code, g.code, (f.params, g.params), made, points, context.layout)
 
-    return Step(tuple(need for block in blocks for need in block.needs), compute)
+    needs = tuple(need for block in blocks for need in block.needs)
+    return Step(needs, compute, integrates=len(left) + len(right))
 
 
 class _Block:
@@ -134,9 +169,17 @@ class _Block:
         return Cov(*(matrix(part) for part in range(4)))
 
 
-def _integrate(planner: Planner, f: Function, g: Function, a: Cov, b: Cov, c: Cov, layout: Layout) -> Cov:
+def _points(dimensions: int, planner: Planner, dtype: Any) -> Array:
+    """`[chunks, CHUNK, dimensions]` standard normals."""
+    points = normal_points(dimensions, planner.mode.points, planner.mode.scramble)
+    return jnp.asarray(points, dtype).reshape(-1, CHUNK, dimensions)
+
+
+@partial(jax.jit, static_argnames=("code_f", "code_g", "layout"))
+def _integrate(code_f: Any, code_g: Any, params: Any, made: Sequence[Cov], points: Array, layout: Layout) -> Cov:
     """K at the three blocks of a covariance, and Theta between samples."""
-    points = normal_points(sum(c.cross.shape[-2:]), planner.mode.points, planner.mode.scramble)
+    f, g = Function(code_f, params[0]), Function(code_g, params[1])
+    a, b, c = made
     left1, left2 = (layout.at_left(m) for m in a[1:3])
     right1, right2 = (layout.at_right(m) for m in b[1:3])
     cross, ntk = _expectation(f, g, left1[:, :, None], right2[:, None], c.cross, c.ntk, points)
@@ -146,7 +189,7 @@ def _integrate(planner: Planner, f: Function, g: Function, a: Cov, b: Cov, c: Co
 
 
 def _expectation(
-    f: Function, g: Function, a: Array, b: Array, c: Array, theta: Array | None, points: np.ndarray
+    f: Function, g: Function, a: Array, b: Array, c: Array, theta: Array | None, points: Array
 ) -> tuple[Array, Array | None]:
     """E f(x) g(y), x ~ N(0, a), y ~ N(0, b), E x y^T = c, and sum_kl E[df_k dg_l] theta_kl; batched in front."""
     m = a.shape[-1]
@@ -160,15 +203,15 @@ def _expectation(
         x, y = list(values[:m]), list(values[m:])
         if theta is None:
             return (total[0] + (f(*x) * g(*y)).sum(-1), total[1]), None
-        fx, gradient_f = jax.vjp(f, *x)
-        gy, gradient_g = jax.vjp(g, *y)
+        fx, gradient_f = jax.vjp(f.__call__, *x)
+        gy, gradient_g = jax.vjp(g.__call__, *y)
         one, two = jnp.stack(gradient_f(jnp.ones_like(fx)), -1), jnp.stack(gradient_g(jnp.ones_like(gy)), -1)
         slope = jnp.einsum("...sk,...kl,...sl->...", one, theta, two)
         return (total[0] + (fx * gy).sum(-1), total[1] + slope), None
 
-    chunks = jnp.asarray(points, a.dtype).reshape(-1, CHUNK, points.shape[1])
-    (value, slope), _ = jax.lax.scan(add, (zero, zero), chunks)
-    return value / len(points), None if theta is None else slope / len(points)
+    (value, slope), _ = jax.lax.scan(add, (zero, zero), points)
+    count = points.shape[0] * points.shape[1]
+    return value / count, None if theta is None else slope / count
 
 
 def semidefinite_root(matrix: Array) -> Array:
@@ -195,18 +238,20 @@ def mean_by_integration(planner: Planner, u: Var) -> Step:
     f, block = function_of(u, leaves), _Block(planner, leaves, leaves, own_positions=True)
 
     def compute(context: Context, *covs: Cov | Dist) -> Mean:
-        made = block.matrices(covs, context.layout, covs[0].cross.shape[1:], covs[0].cross.dtype)
-        points = normal_points(len(leaves), planner.mode.points, planner.mode.scramble)
-        return Mean(_mean(f, made.self1, points), _mean(f, made.self2, points))
+        dtype = covs[0].cross.dtype
+        made = block.matrices(covs, context.layout, covs[0].cross.shape[1:], dtype)
+        points = _points(len(leaves), planner, dtype)
+        return Mean(*(_mean(f.code, f.params, part, points) for part in (made.self1, made.self2)))
 
-    return Step(tuple(block.needs), compute)
+    return Step(tuple(block.needs), compute, integrates=len(leaves))
 
 
-def _mean(f: Function, a: Array, points: np.ndarray) -> Array:
-    root = semidefinite_root(a)
-    chunks = jnp.asarray(points, a.dtype).reshape(-1, CHUNK, points.shape[1])
+@partial(jax.jit, static_argnames="code")
+def _mean(code: Any, params: Any, a: Array, points: Array) -> Array:
+    f, root = Function(code, params), semidefinite_root(a)
 
     def add(total: Array, z: Array) -> tuple[Array, None]:
         return total + f(*jnp.einsum("...kl,sl->k...s", root, z)).sum(-1), None
 
-    return jax.lax.scan(add, jnp.zeros(a.shape[:-2], a.dtype), chunks)[0] / len(points)
+    total = jax.lax.scan(add, jnp.zeros(a.shape[:-2], a.dtype), points)[0]
+    return total / (points.shape[0] * points.shape[1])

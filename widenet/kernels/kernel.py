@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -17,6 +18,7 @@ import widenet.kernels.products  # noqa: F401 - these three register their rules
 from widenet import checks
 from widenet.kernels.covariance import Data, as_cov
 from widenet.kernels.distance import rule
+from widenet.kernels.estimate import check_memory, needs
 from widenet.kernels.inputs import covariance_of, distance_of
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout, equal, every
@@ -93,7 +95,7 @@ def kernel_error(net: Net, *, scrambles: int = 4, points: int = POINTS) -> Calla
 def _reading(
     net: Net, ntk: bool, positions: str | None = None, points: int = POINTS, scramble: int = 0
 ) -> Callable[..., Kernel]:
-    _check_options(positions, points)
+    check_options(positions, points)
 
     def kernel_fn(x1: Any, x2: Any = None) -> Kernel:
         x1 = checked(x1, "x1")
@@ -102,7 +104,7 @@ def _reading(
             checks.same_features(x1, x2)
         program = program_of(net, x1.shape, readout=positions is None)
         check_tokens(program, x1, x2)
-        layout = _layout_of(program, positions)
+        layout = layout_of(program, positions)
         plans: dict[bool, tuple[Mode, Plan]] = {}
 
         def compute(a: Any, b: Any) -> tuple[Array, Array | None]:
@@ -113,13 +115,17 @@ def _reading(
             return tuple(None if part is None else jnp.moveaxis(part, 0, -1) for part in out)  # type: ignore
 
         def shaped(part: Any) -> Any:
-            return None if part is None else part.reshape(*part.shape[:2], *_out_shape(program, positions))
+            return None if part is None else part.reshape(*part.shape[:2], *out_shape(program, positions))
 
         if is_traced(x1) or is_traced(x2):
             return Kernel(*map(shaped, compute(x1, x2)))
         with float64() if isinstance(features_of(x1), np.ndarray) else nullcontext():
-            size = entries(plan_of(program, Mode(ntk, False, False), layout))
-            return Kernel(*map(shaped, in_tiles(compute, x1, x2, size, partial(_mirror, layout))))
+            mode = Mode(ntk, x2 is None, uses_distance(program), points, scramble)
+            plan = plan_of(program, mode, layout)
+            rows, columns = x1.shape[0], (x1 if x2 is None else x2).shape[0]
+            needed = needs(plan, mode, rows, columns, math.prod(x1.shape[1:]), features_of(x1).dtype.itemsize)
+            check_memory(needed, rows, columns)
+            return Kernel(*map(shaped, in_tiles(compute, x1, x2, needed.side, partial(_mirror, layout))))
 
     return kernel_fn
 
@@ -132,18 +138,21 @@ def _mirror(layout: Layout, block: np.ndarray) -> np.ndarray:
     return swapped.reshape(*swapped.shape[:2], *layout.sizes).swapaxes(2, 3).reshape(swapped.shape)
 
 
-def _out_shape(program: Program, kind: str | None) -> tuple[int, ...]:
+def out_shape(program: Program, kind: str | None) -> tuple[int, ...]:
+    """Axes of the kernel behind those of samples."""
     return {None: (), "equal": program.output.positions, "all": program.output.positions * 2}[kind]
 
 
-def _check_options(positions: str | None, points: int) -> None:
+def check_options(positions: str | None, points: int) -> None:
+    """Raise a ValueError for options that `kernel` does not know."""
     if positions not in (None, "equal", "all"):
         raise ValueError(f"positions must be None (a net with a readout), 'equal' or 'all'; got {positions!r}.")
     if points < CHUNK or points & (points - 1):
         raise ValueError(f"points must be a power of two, {CHUNK} or more (a Sobol sequence); got {points}.")
 
 
-def _layout_of(program: Program, kind: str | None) -> Layout:
+def layout_of(program: Program, kind: str | None) -> Layout:
+    """Where the kernel of the output is wanted."""
     count = positions(program.output)
     return every(count, count) if kind == "all" else equal(count)
 
@@ -159,8 +168,8 @@ def check_tokens(program: Program, *batches: Any) -> None:
         if len(bad):
             at = tuple(map(int, bad[0]))
             raise ValueError(
-                f"token ids must be whole numbers from 0 to {min(sizes) - 1}, the vocabulary of embed; got {ids[at]:g} at "
-                f"{at} ({len(bad)} such entries): map unknown tokens to one of these, or enlarge the vocabulary."
+                f"token ids must be whole numbers from 0 to {min(sizes) - 1}, the vocabulary of embed; got {ids[at]:g} "
+                f"at {at} ({len(bad)} such entries): map unknown tokens to one of these, or enlarge the vocabulary."
             )
 
 
@@ -203,8 +212,3 @@ def covariance(program: Program, x1: Any, x2: Any, mode: Mode, plan: Plan) -> tu
         out = (distance_of if mode.distance else covariance_of)(out, at, mode)
     out = as_cov(out, at)
     return out.cross, out.ntk
-
-
-def entries(plan: Plan) -> int:
-    """The numbers in the largest covariance, per pair of samples."""
-    return max(len(stage.layout) for stage in plan.stages)

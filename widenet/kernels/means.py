@@ -35,7 +35,7 @@ from widenet.program.var import Var, describe, is_gaussian
 def mean_step(planner: Planner, u: Var) -> Step:
     """The step that makes the mean of u, at each of its positions."""
     if is_centred(u):
-        return Step((own(u),), lambda context, q: Mean(*(jnp.zeros_like(part) for part in variances(q))))
+        return Step((own(u),), lambda _, q: Mean(*(jnp.zeros_like(part) for part in variances(q))))
     return mean_rule(u.op, planner, u)
 
 
@@ -79,7 +79,10 @@ def _lincomb(op: LinComb, planner: Planner, u: Var) -> Step:
 
     def compute(context: Context, *means: Mean) -> Mean:
         return Mean(
-            *(sum(jnp.asarray(c, m.dtype) * m for c, m in zip(coeffs, side, strict=True)) for side in zip(*means))
+            *(
+                sum(jnp.asarray(c, m.dtype) * m for c, m in zip(coeffs, side, strict=True))
+                for side in zip(*means, strict=True)
+            )
         )
 
     return Step(tuple(map(mean_of, u.args)), compute)
@@ -88,7 +91,7 @@ def _lincomb(op: LinComb, planner: Planner, u: Var) -> Step:
 @mean_rule.register
 def _mix(op: Mix, planner: Planner, u: Var) -> Step:
     m = mixing.matrices(op.matrices)
-    return Step((mean_of(u.args[0]),), lambda context, mean: Mean(*(m.on(side, 0) for side in mean)))
+    return Step((mean_of(u.args[0]),), lambda _, mean: Mean(*(m.on(side, 0) for side in mean)))
 
 
 @mean_rule.register
@@ -104,12 +107,12 @@ def _sample_mix(op: SampleMix, planner: Planner, u: Var) -> Step:
 
 @mean_rule.register
 def _dropout(op: Dropout, planner: Planner, u: Var) -> Step:
-    return Step((mean_of(u.args[0]),), lambda context, mean: mean)
+    return Step((mean_of(u.args[0]),), lambda _, mean: mean)
 
 
 @mean_rule.register
 def _flatten(op: Flatten, planner: Planner, u: Var) -> Step:
-    return Step((mean_of(u.args[0]),), lambda context, mean: Mean(*(m.mean(0, keepdims=True) for m in mean)))
+    return Step((mean_of(u.args[0]),), lambda _, mean: Mean(*(m.mean(0, keepdims=True) for m in mean)))
 
 
 @mean_rule.register
@@ -117,7 +120,7 @@ def _concat(op: Concat, planner: Planner, u: Var) -> Step:
     shares = [arg.channels.fraction(u.channels) for arg in u.args]
 
     def compute(context: Context, *means: Mean) -> Mean:
-        return Mean(*(sum(f * m for f, m in zip(shares, side, strict=True)) for side in zip(*means)))
+        return Mean(*(sum(f * m for f, m in zip(shares, side, strict=True)) for side in zip(*means, strict=True)))
 
     return Step(tuple(map(mean_of, u.args)), compute)
 
@@ -159,7 +162,7 @@ def _product(op: Product, planner: Planner, u: Var) -> Step:
     """E[f g] is the covariance of f and g with one sample and position."""
     f, g = u.args
     if planner.is_zero(f, g):
-        return Step((own(u),), lambda context, q: Mean(*(jnp.zeros_like(part) for part in variances(q))))
+        return Step((own(u),), lambda _, q: Mean(*(jnp.zeros_like(part) for part in variances(q))))
 
     def compute(context: Context, k: Cov | Dist) -> Mean:
         k = as_cov(k, equal(positions(u)))

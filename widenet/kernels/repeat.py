@@ -44,4 +44,4 @@ def repeat_step(op: Repeat, planner: Planner, u: Var, v: Var) -> Step:
 
         return restrict(jax.lax.scan(copy, state, length=op.times)[0], carried, context.layout)
 
-    return Step((Need(Pair(u.args[0], u.args[0]), state_of),), compute)
+    return Step((Need(Pair(u.args[0], u.args[0]), state_of),), compute, body=plan_for)

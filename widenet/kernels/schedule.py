@@ -75,6 +75,8 @@ class Step(NamedTuple):
     needs: tuple[Need, ...]
     compute: Callable[..., Any]
     takes_data: bool = False  # does it know what to do with the data themselves?
+    integrates: int = 0  # over so many Gaussian variables, by quasi-Monte Carlo
+    body: Callable[[Layout], Plan] | None = None  # of a repeated block, by the layout of the result
 
 
 class Stage(NamedTuple):

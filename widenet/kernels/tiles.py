@@ -19,15 +19,12 @@ TILE_NUMBERS = 2**19
 Mirror = Callable[[np.ndarray], np.ndarray]
 
 
-def in_tiles(
-    compute: Callable[..., tuple[Any, Any]], x1: Any, x2: Any, entries: int, mirror: Mirror
-) -> tuple[Any, ...]:
-    """`compute(a, b)` of all blocks of rows, assembled; `entries` numbers are held for a pair of samples.
+def in_tiles(compute: Callable[..., tuple[Any, Any]], x1: Any, x2: Any, side: int, mirror: Mirror) -> tuple[Any, ...]:
+    """`compute(a, b)` of all blocks of rows, assembled; a tile has `side` x `side` samples.
 
     Gives arrays of the kind of x1 (numpy or jax); `compute(a, None)` serves the diagonal blocks if x2 is None, and
     `mirror` makes block (j, i) of block (i, j).
     """
-    side = max(1, math.isqrt(TILE_NUMBERS // entries))
     n1, n2 = x1.shape[0], (x1 if x2 is None else x2).shape[0]
     features = x1.x if isinstance(x1, Samples) else x1
     as_kind = np.array if isinstance(features, np.ndarray) else jnp.asarray
@@ -35,7 +32,7 @@ def in_tiles(
         blocks = compute(_on_device(x1), None if x2 is None else _on_device(x2))
         return tuple(None if block is None else as_kind(block) for block in blocks)
     out: list[np.ndarray | None] = []
-    pairs = list(_blocks(n1, n2, side, x2 is None))
+    pairs = list(blocks(n1, n2, side, x2 is None))
     for rows, columns in progress(pairs, "kernel tiles"):
         a = _padded(x1, rows, side)
         b = None if x2 is None and rows == columns else _padded(x1 if x2 is None else x2, columns, side)
@@ -46,7 +43,13 @@ def in_tiles(
     return tuple(None if whole is None else as_kind(whole) for whole in out)
 
 
-def _blocks(n1: int, n2: int, side: int, symmetric: bool) -> Iterator[tuple[slice, slice]]:
+def side_of(entries: float) -> int:
+    """Samples on a side of a tile, if a pair of samples takes so many numbers."""
+    return max(1, math.isqrt(int(TILE_NUMBERS // entries)))
+
+
+def blocks(n1: int, n2: int, side: int, symmetric: bool) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of all tiles; of those on or above the diagonal, if the others are their mirror images."""
     for i in range(0, n1, side):
         for j in range(i if symmetric else 0, n2, side):
             yield slice(i, min(i + side, n1)), slice(j, min(j + side, n2))

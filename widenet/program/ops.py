@@ -119,7 +119,7 @@ class LocalConv(Conv):
 
 @dataclass(frozen=True, eq=False)
 class DepthwiseConv(Conv):
-    """The same for each channel on its own: h_i[p] = sigma_w / sqrt(T) sum_t w_ti x_i[tap t of p] + sigma_b b_i (C3)."""
+    """Each channel on its own: h_i[p] = sigma_w / sqrt(T) sum_t w_ti x_i[tap t of p] + sigma_b b_i (C3)."""
 
     @property
     def label(self) -> str:

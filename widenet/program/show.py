@@ -5,7 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from widenet.program.ops import Dropout, Flatten, Input, LinComb, Linear, Mix, Nonlin, Product, Repeat
+from widenet.program.ops import (
+    Attend,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Embed,
+    Flatten,
+    Heads,
+    Input,
+    LinComb,
+    Linear,
+    Mix,
+    Nonlin,
+    Product,
+    Repeat,
+    Table,
+)
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import Var, shape_text
 
@@ -26,36 +42,47 @@ def show(net: Net, shape: Sequence[int]) -> str:
 
 
 def _lines(program: Program, indent: str = "") -> list[str]:
-    names = _names(program)
+    called = names(program)
     weights = {weight: i for i, weight in enumerate(program.weights, start=1)}
     rows = []
     for var in program.variables:
-        text = _equation(var, names, weights)
-        rows.append(f"{indent}{names[var]:2} = {text:36}  {shape_text(var)}")
+        text = "the block's argument" if indent and isinstance(var.op, Input) else _equation(var, called, weights)
+        rows.append(f"{indent}{called[var]:2} = {text:36}  {shape_text(var)}")
         if isinstance(var.op, Repeat):
             rows += _lines(var.op.body, indent + "    ")
     return rows
 
 
-def _names(program: Program) -> dict[Var, str]:
+def names(program: Program) -> dict[Var, str]:
+    """x for the data, h1, h2, ... for what a weight makes, z1, z2, ... for all else."""
     counts = {"h": 0, "z": 0}
-    names = {}
+    found = {}
     for var in program.variables:
-        letter = "h" if isinstance(var.op, Linear) else "z"
+        letter = "h" if isinstance(var.op, (Linear, Embed, Table, Heads)) else "z"
         counts[letter] += not isinstance(var.op, Input)
-        names[var] = "x" if isinstance(var.op, Input) else f"{letter}{counts[letter]}"
-    return names
+        found[var] = "x" if isinstance(var.op, Input) else f"{letter}{counts[letter]}"
+    return found
 
 
 def _equation(var: Var, names: dict[Var, str], weights: dict[Any, int]) -> str:
     op, args = var.op, [names[arg] for arg in var.args]
     match op:
         case Input():
-            return "the block's argument" if op.gaussian else "data"
+            return "data"
         case Linear():
             i = weights[op.weight]
             bias = f" + {_factor(op.sigma_b)}b{i}" if op.has_bias else ""
-            return f"{_factor(op.sigma_w)}W{i} {args[0]} / sqrt({var.args[0].channels}){bias}"
+            return f"{_factor(op.sigma_w)}{_weighted(op, i, args[0])} / sqrt({_fan_in(var)}){bias}"
+        case Embed():
+            return f"{_factor(op.sigma_w)}W{weights[op.weight]}[{args[0]}]"
+        case Table():
+            return f"{_factor(op.sigma_w)}W{weights[op.weight]}[position]"
+        case Heads():
+            return f"{op.label}({', '.join(args)}; W{weights[op.weight]})"
+        case Attend():
+            value, query, key = args
+            past = ", past only" if op.causal else ""
+            return f"{op.weights}({query} . {key} / n{past}) {value}"
         case Nonlin():
             return f"{op.label}({args[0]})"
         case LinComb():
@@ -69,6 +96,23 @@ def _equation(var: Var, names: dict[Var, str], weights: dict[Any, int]) -> str:
         case Mix() | Flatten():
             return f"{op.label}({args[0]})"
     return f"{op.label}({', '.join(args)})"
+
+
+def _weighted(op: Linear, i: int, arg: str) -> str:
+    """What a weight does: a dense layer, or a window of taps."""
+    if not isinstance(op, Conv):
+        return f"W{i} {arg}"
+    window = "x".join(map(str, op.window.sizes))
+    stride = "" if set(op.window.strides) == {1} else f", stride {'x'.join(map(str, op.window.strides))}"
+    return f"{op.label}({arg}; W{i}, {window}{stride})"
+
+
+def _fan_in(var: Var) -> str:
+    """The number of terms that a layer adds up."""
+    op, channels = var.op, var.args[0].channels
+    if not isinstance(op, Conv):
+        return str(channels)
+    return f"{op.window.taps}" if isinstance(op, DepthwiseConv) else f"{op.window.taps} {channels}"
 
 
 def _factor(scale: Any) -> str:

@@ -91,8 +91,8 @@ def _check_weights(program: Program) -> None:
         for use in uses[1:]:
             if _form(use) != _form(uses[0]):
                 raise ValueError(
-                    f"{describe(uses[0])} and {describe(use)} share one Weight, but are not of one kind (the same layer "
-                    "with a window of the same size): make a second Weight()."
+                    f"{describe(uses[0])} and {describe(use)} share one Weight, but are not of one kind (the same "
+                    "layer with a window of the same size): make a second Weight()."
                 )
             if use.args and use.args[0].channels != uses[0].args[0].channels:
                 raise ValueError(
