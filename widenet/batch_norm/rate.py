@@ -30,8 +30,7 @@ def batch_norm_rate(phi: Activation, batch: float) -> float:
     Source: yang2019bn; as one formula for any phi and B: widenet.
 
     >>> import math, widenet as wn
-    >>> from widenet.batch_norm import batch_norm_rate
-    >>> round(batch_norm_rate(wn.identity, 8), 9), round(batch_norm_rate(wn.relu, math.inf), 4)
+    >>> round(wn.batch_norm_rate(wn.identity, 8), 9), round(wn.batch_norm_rate(wn.relu, math.inf), 4)
     (1.2, 1.4669)
     """
     if not batch >= 4 or (np.isfinite(batch) and batch != int(batch)):
