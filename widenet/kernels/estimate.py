@@ -81,8 +81,9 @@ def check_memory(needed: Needs, n1: int, n2: int) -> None:
     if needed.result > tile:
         remedy = "compute it in parts, kernel(net)(x1[i:j], x2), and keep them on disk"
     raise MemoryError(
-        f"the kernel of {n1} x {n2} samples would take about {in_words(needed.memory)} ({in_words(needed.result)} for "
-        f"the result, {in_words(tile)} for a tile of {needed.side} x {needed.side}), and {in_words(allowed)} may be used: "
+        f"the kernel of {n1} x {n2} samples would take about {in_words(needed.memory)} "
+        f"({in_words(needed.result)} for the result, {in_words(tile)} for a tile of {needed.side} x {needed.side}), "
+        f"and {in_words(allowed)} may be used: "
         f"{remedy}; float32 takes half as much, and {VARIABLE}=64GB, say, allows more."
     )
 
