@@ -46,7 +46,7 @@ def rnn(
     """
 
     def cell(step: Step, state: State) -> State:
-        new = activation(step.gate("s", state.output))
+        new = activation(step.gate("", state.output))
         if not masked:
             return State(new)
         new = step.keep(new)
