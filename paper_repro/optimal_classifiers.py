@@ -16,11 +16,11 @@ neighbour; if A != 0 and B' >= 1 the majority.
 As in the paper: activations, depths, Dirichlet parameters, the prior 0.4 of one class, 10000 training and test points,
 the deep NNGP in place of the NTK where there are many points, relu at depth 50000 with 100 points.
 Not as in the paper: the figures are ours, drawn after its text, as its own were not at hand.
-What is expected: alpha follows from the theory; the Bayes rule on S^1 too, on the other spheres it was measured on two
-million points; all other tolerances of accuracies are our own.
+What is expected: alpha follows from the theory; the tolerances of accuracies are our own.
 Found: for the sines g is a power times a periodic function of ln |x - z|, at a = 13.8 far from constant (right panel of
 singular_kernels).  At depth L the NTK is steeper, |x - z|^-(alpha + 2), below distances of L^-1/2, so it comes to its
-limit much later than the NNGP.  With alpha < d, erf (0.89) is better on S^1 at these sizes.
+limit much later than the NNGP.  On S^1 erf, whose alpha is 0.89, is better than alpha = 1 at these sizes: the paper's
+optimality is that of infinitely many points, and this alpha is too close to d to tell with 10000.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import factorial, sqrt
+from math import asin, factorial, log, sinh, sqrt, tanh
 from typing import Any
 
 import jax
@@ -93,9 +93,7 @@ QUICK = Size(3, (100, 300, 1000), 2000, (2, 12, 64), (200, 500))
 
 def hermites(weights: dict[int, float]) -> Activation:
     """sum_k sqrt(weights[k]) h_k, whose dual is sum_k weights[k] c^k."""
-    series = np.zeros(max(weights) + 1)
-    for k, weight in weights.items():
-        series[k] = sqrt(weight / factorial(k))
+    series = [sqrt(weights.get(k, 0.0) / factorial(k)) for k in range(max(weights) + 1)]
     return wn.polynomial(tuple(hermite_e.herme2poly(series).tolist()))
 
 
@@ -120,8 +118,8 @@ SQUARE = Deep("$h_2$", wn.hermite(2), 30)
 GAUSSIAN = Deep("random Fourier", wn.rbf(1.0), 64)  # its dual is exp(2 (c - 1)): A^2 = e^-2, B' = 2
 RELU = wn.abrelu(0.0, sqrt(2))
 RELU_DEPTH, RELU_TRAIN = 50000, 100
-UNDERFLOW = 13  # the depth from which h_2's kernels of distant points underflow
-SMALLEST = 1e-300  # a coordinate that underflowed, which Dirichlet(0.1) has now and then
+SHALLOW, DEEP = 8, 12  # depths up to which h_2's kernels of near points, of the nearest ones, do not underflow
+SMALLEST = 1e-300  # for what underflowed, as coordinates from Dirichlet(0.1) do now and then
 
 SPHERES = (
     Sphere(1, (1, 2), (2, 1), OPTIMAL[1], (ERF, POLYNOMIAL[4])),
@@ -129,14 +127,14 @@ SPHERES = (
     Sphere(4, (3, 1, 2, 1, 1), (1, 2, 2, 2, 3), OPTIMAL[4], (CIRCLE, POLYNOMIAL[8])),
     Sphere(8, (1, 2, 1, 2, 1, 1, 1, 1, 1), (1, 1, 1, 2, 3, 4, 2, 2, 1), OPTIMAL[8], (CIRCLE,)),
 )
-BAYES = {1: 0.76, 2: 0.9496, 4: 0.9065, 8: 0.9232}
 
 ALPHAS = Claim("taxonomy", "largest |alpha - d| of the paper's 7 optimal activations", at_most(1e-3))
-ALPHA_ERF = Claim("taxonomy", "alpha of erf", about(0.888, 1e-3))
-ALPHA_SINE = Claim("taxonomy", "alpha of sin", about(1.186, 1e-3))
+ARC = asin(2 / 3)  # the dual of erf is asin(2 c / 3) / ARC, that of sin sinh(c) / sinh(1): optimal on no sphere
+ALPHA_ERF = Claim("taxonomy", "alpha of erf", about(2 * log(1.5 * ARC) / log(2 / sqrt(5) / ARC), 1e-9))
+ALPHA_SINE = Claim("taxonomy", "alpha of sin", about(-2 * log(sinh(1)) / log(tanh(1)), 1e-9))
 SLOPES = Claim("singular kernels", "largest relative error of the slope of log g against -alpha", at_most(0.005))
 RECURSION = Claim("singular kernels", "largest relative difference of wn.nngp, 5 layers, to the duals", at_most(1e-9))
-NEAREST = Claim("taxonomy", "share of test points where h_2, 30 layers, agrees with 1-NN", at_least(0.995))
+NEAREST = Claim("taxonomy", "share of test points where the NTK of h_2, 30 layers, agrees with 1-NN", at_least(0.995))
 MAJORITY = Claim("taxonomy", "share of test points where the NTK of rbf, 64 layers, is the majority", at_least(1.0))
 RELU_MAJORITY = Claim("taxonomy", "the same for the NTK of relu, 50000 layers, 100 training points", at_least(1.0))
 NNGP = Claim("taxonomy", "share where the NNGP of the sine for S^2, 64 layers, agrees with its g", at_least(0.998))
@@ -216,10 +214,9 @@ def draw_kernels(run: Run, gap: np.ndarray, curves: dict[Deep, np.ndarray]) -> N
         right.semilogx(distance, -np.gradient(np.log(g), np.log(distance)), color=colour)
         left.loglog(distance, (distance / distance[-1]) ** -exponent, "k:", lw=1)
         right.axhline(exponent, color="k", ls=":", lw=1)
-    left.set(title=r"Koenigs' function, dotted $|x - z|^{-\alpha}$", ylabel=r"$g / g(0.14)$")
-    right.set(title=r"its exponent, dotted $\alpha$", ylabel=r"$-d \ln g \; / \; d \ln |x - z|$")
-    for ax in (left, right):
-        ax.set_xlabel("$|x - z|$")
+    left.set(title=r"Koenigs' function, dotted $|x - z|^{-\alpha}$", xlabel="$|x - z|$", ylabel=r"$g / g(0.14)$")
+    title = r"its exponent $-d \ln g \; / \; d \ln |x - z|$, dotted $\alpha$"
+    right.set(title=title, xlabel="$|x - z|$", ylabel="exponent")
     left.legend()
     save(figure, run, "singular_kernels")
 
@@ -234,9 +231,10 @@ def draw_taxonomy(run: Run) -> None:
             with float64():
                 k = np.asarray(composed(deep.phi, np.cos(np.append(angle, 0.3)), depth))
             ax.loglog(angle, np.where(k > 0, k, np.nan)[:-1] / k[-1], color=colour, label=f"depth {depth}")
-        ax.set(title=f"{title}: {deep.name}", xlabel="angle", ylim=(1e-3, 1e4))
+        ax.set(title=f"{title}: {deep.name}", xlabel="angle / radians", ylim=(1e-3, 1e4))
     axes[2].loglog(angle, (angle / 0.3) ** -2.0, "k:", label=r"$|x - z|^{-2}$")
     axes[0].set_ylabel("kernel, relative to angle 0.3")
+    axes[1].text(0.02, 3e-3, "depth 32 underflows")
     axes[2].legend()
     save(figure, run, "taxonomy")
 
@@ -250,11 +248,7 @@ def sample(rng: np.random.Generator, sphere: Sphere, n: int) -> tuple[np.ndarray
 
 def scores(weights: Any, x: np.ndarray, train: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """sum_i votes[i] weights(|x - x_i|^2); votes `[train]` or `[train, sets]`."""
-
-    @jax.jit
-    def of_rows(rows: Any) -> Any:
-        return weights(jnp.sum((rows[:, None] - train) ** 2, axis=-1)) @ votes
-
+    of_rows = jax.jit(lambda rows: weights(jnp.sum((rows[:, None] - train) ** 2, axis=-1)) @ votes)
     with float64():
         return np.concatenate([np.asarray(of_rows(x[i : i + ROWS])) for i in range(0, len(x), ROWS)])
 
@@ -282,19 +276,24 @@ def regimes(run: Run, size: Size) -> Iterator[Outcome]:
     (train, y), (x, labels) = (sample(rng, SPHERES[1], n) for n in size.points)
     data = f"{len(train)} points on S^2"
     draw_depth(run, size, (train, y, x, labels))
-    logs = 2.0**SQUARE.depth * np.log(x @ train.T)  # the dual is c^2; the kernel itself underflows
-    yield NEAREST.check(agreement(np.exp(logs - logs.max(1, keepdims=True)) @ y, nearest(x, train, y)), data)
+    yield NEAREST.check(agreement(squares(x, train) @ y, nearest(x, train, y)), data)
     limit = scores(kernel_weights(SINE[2]), x, train, y)
     sine = network(SINE[2].phi, 64, 3)
     yield NNGP.check(agreement(regression(wn.nngp(sine), train, y, x), limit), data)
     yield NTK.check(agreement(regression(wn.ntk(sine), train, y, x), limit), data)
     rbf = wn.ntk(network(GAUSSIAN.phi, 64, 3))
     yield MAJORITY.check(agreement(regression(rbf, train, y, x), y.sum()), data)
-    relu, few = wn.ntk(network(RELU, RELU_DEPTH, 3)), slice(0, RELU_TRAIN)
     if run.quick:
-        yield RELU_MAJORITY.skip("needs the full run")
-    else:
-        yield RELU_MAJORITY.check(agreement(regression(relu, train[few], y[few], x[:500]), y[few].sum()))
+        return (yield RELU_MAJORITY.skip("needs the full run"))
+    relu, few = wn.ntk(network(RELU, RELU_DEPTH, 3)), slice(0, RELU_TRAIN)
+    yield RELU_MAJORITY.check(agreement(regression(relu, train[few], y[few], x[:500]), y[few].sum()))
+
+
+def squares(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """NTKs of h_2 relative to that of the nearest point, with logarithms: a layer squares the kernel, up to a scale."""
+    k = wn.ntk(network(SQUARE.phi, SHALLOW, x.shape[1]))(x, train)
+    logs = 2.0 ** (SQUARE.depth - SHALLOW) * np.log(np.maximum(k, SMALLEST))
+    return np.exp(logs - logs.max(axis=1, keepdims=True))
 
 
 def agreement(scores: np.ndarray, other: Any) -> float:
@@ -315,7 +314,7 @@ def draw_depth(run: Run, size: Size, data: tuple[np.ndarray, ...]) -> None:
     curves |= {"random Fourier: majority": GAUSSIAN.phi, "relu: majority, slowly": RELU}
     figure, (ax,) = panels(1, width=6.4, height=4.2)
     for name, phi in progress(list(curves.items()), "depth"):
-        depths = [depth for depth in size.depths if depth <= UNDERFLOW or phi is not SQUARE.phi]
+        depths = [depth for depth in size.depths if depth <= DEEP or phi is not SQUARE.phi]
         found = [regression(wn.ntk(network(phi, depth, 3)), train, y, x) for depth in depths]
         ax.semilogx(depths, [agreement(f, labels) for f in found], "o-", ms=4, label=name)
     limits = {"1-NN": nearest(x, train, y), "Hilbert": scores(lambda squared: 1 / squared, x, train, y)}
@@ -323,6 +322,7 @@ def draw_depth(run: Run, size: Size, data: tuple[np.ndarray, ...]) -> None:
     for (name, values), style in zip(limits.items(), ("--", "-.", ":", "-"), strict=True):
         ax.axhline(agreement(values, labels), color="k", ls=style, lw=1, label=name)
     ax.set(title=f"NTK regression, {len(train)} points on $S^2$", xlabel="depth", ylabel="test accuracy")
+    ax.set_xticks(size.depths, size.depths)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, run, "depth")
 
@@ -338,12 +338,13 @@ def log_odds(sphere: Sphere, x: np.ndarray) -> np.ndarray:
 def experiments(run: Run, size: Size) -> Iterator[Outcome]:
     """Accuracy against the number of training points, a panel a sphere."""
     spheres = SPHERES[: size.spheres]
-    figure, axes = panels(len(spheres), width=3.8, height=4.6)
+    figure, axes = panels(len(spheres), width=3.9, height=4.6)
     for sphere, ax in zip(spheres, axes, strict=True):
         found = accuracies(np.random.default_rng((run.seed, sphere.d)), sphere, size)
         draw_accuracies(ax, sphere, found, size.train)
         yield from verdicts(sphere, found, size.train)
     axes[0].set_ylabel("test accuracy")
+    figure.get_layout_engine().set(w_pad=0.15)
     save(figure, run, "experiments")
 
 
@@ -369,24 +370,25 @@ def verdicts(sphere: Sphere, found: dict[str, np.ndarray], train: tuple[int, ...
     """The claims for one sphere, with the most training points."""
     where, last = f"experiments, S^{sphere.d}", {name: values[-1] for name, values in found.items()}
     optimal, data = [last[deep.name] for deep in sphere.optimal], f"{train[-1]} points on S^{sphere.d}"
+    bayes = Claim(where, "accuracy of the Bayes rule - largest accuracy of another", at_least(0.0))
+    yield bayes.check(last["Bayes"] - max(value for name, value in last.items() if name != "Bayes"), data)
     note = ", ".join(f"{name} {value:.4f}" for name, value in last.items())
-    yield Claim(where, "accuracy of the Bayes rule", about(BAYES[sphere.d], 0.03)).check(last["Bayes"], data)
     hilbert = Claim(where, "largest |accuracy at alpha = d - that of the Hilbert estimate|", at_most(0.01))
     yield hilbert.check(max(abs(value - last["Hilbert"]) for value in optimal), data, note)
-    nearest = Claim(where, "smallest accuracy at alpha = d - that of 1-NN", at_least(0.0))
-    yield nearest.check(min(optimal) - last["1-NN"], data)
-    for deep in sphere.others[1:]:
-        larger = Claim(where, "smallest accuracy at alpha = d - that at an alpha > d", at_least(0.0))
-        yield larger.check(min(optimal) - last[deep.name], data)
-    growth = Claim(where, "growth of the accuracy at alpha = d with training points", at_least(0.0))
-    curve = found[sphere.optimal[0].name]
+    for name, other in (("1-NN", "1-NN"), *((deep.name, f"alpha = {alpha(deep.phi):.2g}") for deep in sphere.others)):
+        claim = Claim(where, f"smallest accuracy at alpha = d - that of {other}", at_least(0.0))
+        lead = min(optimal) - last[name]
+        few = name == ERF.name and (sphere.d == 1 or train != FULL.train)
+        reason = f"{lead:.4f} with {train[-1]} points, too few to tell this alpha from d"
+        yield claim.skip(reason) if few else claim.check(lead, data)
+    growth, curve = Claim(where, "its growth with training points", at_least(0.0)), found[sphere.optimal[0].name]
     yield growth.check(curve[-1] - curve[0], data, f"{curve[0]:.4f} with {train[0]}")
 
 
 def draw_accuracies(ax: Axes, sphere: Sphere, found: dict[str, np.ndarray], train: tuple[int, ...]) -> None:
     """Accuracy against training points; optimal ones in full."""
     for colour, deep in zip(COLOURS, (*sphere.optimal, *sphere.others), strict=False):
-        style = "o-" if deep in sphere.optimal else "s--"
+        style = "s--" if deep in sphere.others else "o:" if deep in sphere.optimal[1:] else "o-"
         label = rf"{deep.name}, $\alpha$ = {alpha(deep.phi):.2g}"
         ax.semilogx(train, found[deep.name], style, color=colour, ms=4, label=label)
     ax.semilogx(train, found["Hilbert"], "kx", ms=7, label="Hilbert estimate")
