@@ -139,6 +139,23 @@ def softsign(u):
     return u / (1 + abs(u))
 
 
+CNN_POOLED = wn.serial(
+    wn.conv(3, 1.2, 0.1), wn.relu, wn.average_pool(2), wn.conv((2, 1), 1.3, 0.2, stride=(2, 1)), wn.relu,
+    wn.position_mean(), dense(1.1, 0.1),
+)  # fmt: skip
+CNN_REPEATED = wn.serial(
+    wn.conv(3, 1.2, 0.1), wn.repeat(wn.residual(wn.serial(wn.relu, wn.conv(3, 0.8, 0.1))), 3), wn.position_mean(),
+    dense(1.1, 0.1),
+)  # fmt: skip
+SEPARABLE = wn.serial(
+    wn.conv(3, 1.2, 0.1, padding="CIRCULAR"), wn.erf, wn.conv_depthwise(3, 1.1, 0.2, dilation=2), dense(1.2), wn.relu,
+    wn.flatten(), dense(),
+)  # fmt: skip
+ATTENTION = wn.serial(
+    dense(1.2, 0.1), wn.relu, wn.self_attention(sigma_b=0.1, scaling="linear", causal=True), wn.layer_norm(),
+    dense(1.1, 0.1), wn.erf, wn.position_mean(), dense(1.1),
+)  # fmt: skip
+
 OURS = {
     "doubled": (doubled, (6,)),
     "after_the_activation": (after_the_activation, (6,)),
@@ -153,6 +170,12 @@ OURS = {
     "skip_around_repeat": (skip_around_repeat, (6,)),
     "concatenated_rows": (concatenated_rows, (4, 6)),
     "repeated_rows": (repeated_rows, (4, 6)),
+    "cnn_pooled": (CNN_POOLED, (5, 4, 2)),
+    "cnn_flat": (wn.serial(wn.conv(3, 1.2, 0.1, padding="VALID"), wn.relu, wn.flatten(), dense(1.1, 0.1)), (5, 4, 2)),
+    "cnn_repeated": (CNN_REPEATED, (6, 2)),
+    "separable": (SEPARABLE, (6, 2)),
+    "attention": (ATTENTION, (4, 6)),
+    "normalized": (wn.serial(dense(1.2, 0.1), wn.relu, wn.layer_norm(), dense(1.1), wn.gelu, dense(1.1)), (6,)),
     "mlp_tanh": (mlp(wn.tanh, wn.tanh), (6,)),
     "mlp_elu": (mlp(wn.elu(1.0)), (6,)),
     "mlp_step": (mlp(wn.step, wn.relu), (6,)),

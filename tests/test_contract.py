@@ -23,6 +23,8 @@ FAST = {
     "gru",
     "dropped",
     "mlp_tanh",
+    "cnn_pooled",
+    "attention",
 }
 every_net = pytest.mark.parametrize("name", NETS)
 # what compiles a whole network is run on a few of them, and on all in `make test-all`

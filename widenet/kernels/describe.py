@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from widenet.kernels.estimate import needs
+from widenet.kernels.estimate import Needs, needs
 from widenet.kernels.kernel import POINTS, check_options, layout_of, plan_of, program_of, uses_distance
 from widenet.kernels.layout import Layout
 from widenet.kernels.schedule import Mode, Pair, Stage

@@ -139,7 +139,7 @@ def scratch(stage: Stage, mode: Mode, n1: int, n2: int) -> float:
     """Numbers that a step holds beside its arguments and its result."""
     if isinstance(stage.pair.u.op, Heads):
         p, q = (positions(x) for x in stage.pair.u.args)
-        return HEADS_CHUNK * (8 * p * q + 2 * p * q * q)
+        return HEADS_CHUNK * (8 * p * q + 8 * p * max(p, q))
     return held(stage.pair, stage.layout, mode, n1, n2) + len(stage.layout) * n1 * n2 * CHUNK * _integrated(stage)
 
 
@@ -206,4 +206,4 @@ def _heads(op: Heads, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float
     p, q = (positions(x) for x in var.args)
     if op.weights == "identity" and not (op.causal or op.masked):
         return 5.0 * q * q / math.sqrt(len(layout))
-    return mode.points * 10.0 * q * q * max(p, q) / len(layout) * 0.125
+    return mode.points * 30 * FLOP * q * max(p, q) ** 2 / len(layout)

@@ -18,12 +18,26 @@ from widenet.kernels.joint import normal_points, semidefinite_root
 from widenet.kernels.layout import every
 from widenet.kernels.position_rules import weigh
 from widenet.kernels.rules import pair, scalar
-from widenet.kernels.schedule import Context, Planner, Step, positions, wide
+from widenet.kernels.schedule import Context, Mode, Planner, Step, positions, wide
 from widenet.program.ops import Heads
 from widenet.program.var import Var
 
 HIGHEST = jax.lax.Precision.HIGHEST
 CHUNK = 16  # points that are held at a time
+MOST_DIMENSIONS = 4096  # a Sobol sequence in more is no better than random numbers, and takes more memory
+
+
+def _chunks(dimensions: int, mode: Mode, dtype: Any) -> Array:
+    """Standard normals `[chunks, CHUNK, dimensions]`, or `[chunks]` keys to draw them from where they are very many."""
+    if dimensions > MOST_DIMENSIONS:
+        return jax.random.split(jax.random.key(mode.scramble), mode.points // CHUNK)
+    return jnp.asarray(normal_points(dimensions, mode.points, mode.scramble), dtype).reshape(-1, CHUNK, dimensions)
+
+
+def _normals(chunk: Array, dimensions: int, dtype: Any) -> Array:
+    if jnp.issubdtype(chunk.dtype, jax.dtypes.prng_key):
+        return jax.random.normal(chunk, (CHUNK, dimensions), dtype)
+    return chunk
 
 
 @pair.register
@@ -35,24 +49,24 @@ def _heads(op: Heads, planner: Planner, u: Var, v: Var) -> Step:
     scales = scalar(op.sigma_qk), scalar(op.sigma_w), scalar(op.sigma_b)
 
     def compute(context: Context, c: Cov | Dist, d: Cov | Dist) -> Cov:
-        c, d = (as_cov(k, every(size, size)) for k, size in zip((c, d), sizes, strict=True))
-        c, d = (
-            jax.tree.map(lambda part, size=size: part.reshape(size, size, *part.shape[1:]), k)
-            for k, size in zip((c, d), sizes, strict=True)
-        )
+        c, d = (_by_pairs(as_cov(k, every(size, size)), size) for k, size in zip((c, d), sizes, strict=True))
         if op.weights == "identity" and not (op.causal or op.masked):
             out = _identity_numbers(scales, c, d)
         else:
-            points = normal_points((2 * sizes[0]) * (2 * sizes[1]), planner.mode.points, planner.mode.scramble)
-            masks = [
-                _allowed(op, sizes, side, part.shape[-1]) for side, part in zip(context.samples, c[1:3], strict=True)
-            ]
-            out = _integrated(op.weights, scales, c, d, masks, jnp.asarray(points, c.cross.dtype), planner.mode.same)
+            chunks = _chunks(4 * sizes[0] * sizes[1], planner.mode, c.cross.dtype)
+            selfs = c.self1, c.self2
+            masks = [_allowed(op, sizes, side, q.shape[-1]) for side, q in zip(context.samples, selfs, strict=True)]
+            out = _integrated(op.weights, scales, c, d, masks, chunks, planner.mode.same)
         whole = every(sizes[0], sizes[0])
         flat = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), out)
         return jax.tree.map(lambda part: whole.take(part, context.layout), flat)
 
     return Step((wide(x, x), wide(y, y)), compute)
+
+
+def _by_pairs(k: Cov, size: int) -> Cov:
+    """With an axis for each of the two positions."""
+    return jax.tree.map(lambda part: part.reshape(size, size, *part.shape[1:]), k)
 
 
 def _allowed(op: Heads, sizes: tuple[int, int], side: Any, n: int) -> Array:
@@ -91,7 +105,7 @@ def _identity_numbers(scales: Any, c: Cov, d: Cov) -> Cov:
 
 
 @partial(jax.jit, static_argnames=("weights", "same"))
-def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, points: Array, same: bool) -> Cov:
+def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, chunks: Array, same: bool) -> Cov:
     s = jnp.asarray(scales[0], c.cross.dtype)
     n1, n2 = c.cross.shape[2:]
     rows = jnp.arange(n1)
@@ -100,7 +114,7 @@ def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, points: A
         def entry(j: Array) -> tuple[Array, Array | None]:
             one = [(k.self1[:, :, i], k.cross[:, :, i, j], k.self2[:, :, j]) for k in (c, d)]
             theta = None if c.ntk is None else (c.ntk[:, :, i, j], d.ntk[:, :, i, j])
-            return _pair_of_samples(weights, s, one[0], one[1], theta, (masks[0][i], masks[1][j]), points)
+            return _pair_of_samples(weights, s, one[0], one[1], theta, (masks[0][i], masks[1][j]), chunks)
 
         return jax.lax.map(entry, jnp.arange(n2))
 
@@ -110,7 +124,7 @@ def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, points: A
         def entry(i: Array) -> Array:
             mine = [k[1 + which][:, :, i] for k in (c, d)]
             mask = masks[which][i]
-            return _pair_of_samples(weights, s, (mine[0],) * 3, (mine[1],) * 3, None, (mask, mask), points)[0]
+            return _pair_of_samples(weights, s, (mine[0],) * 3, (mine[1],) * 3, None, (mask, mask), chunks)[0]
 
         return jnp.moveaxis(jax.lax.map(entry, jnp.arange((n1, n2)[which])), 0, -1)
 
@@ -123,46 +137,55 @@ def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, points: A
 
 
 def _pair_of_samples(
-    weights: str, s: Array, asks: Any, given: Any, theta: Any, allowed: Any, points: Array
+    weights: str, s: Array, asks: Any, given: Any, theta: Any, allowed: Any, chunks: Array
 ) -> tuple[Array, Array | None]:
     """E zeta(G) D zeta(G')^T `[P, P]` of one pair of samples, and what Theta has of the scores and of the values."""
     (c1, c12, c2), (d1, d12, d2) = asks, given
     p, q = c1.shape[0], d1.shape[0]
     left, right = (semidefinite_root(jnp.block([[a, ab], [ab.T, b]])) for a, ab, b in ((c1, c12, c2), (d1, d12, d2)))
 
-    def scores(z: Array) -> tuple[Array, Array]:
-        z = z.reshape(-1, 2 * p, 2 * q)
-        g = s * jnp.einsum("ak,skl,il->sai", left, z, right, precision=HIGHEST)
-        return g[:, :p, :q], g[:, p:, q:]
-
-    def add(total: Any, z: Array) -> tuple[Any, None]:
-        g1, g2 = scores(z)
+    def add(total: Any, chunk: Any) -> tuple[Any, None]:
+        z = _normals(chunk, 4 * p * q, c1.dtype).reshape(-1, 2 * p, 2 * q)
+        g1 = s * _times(left[:p, :p], z[:, :p, :q], right[:q, :q].T)  # the roots are lower triangular
+        g2 = s * _times(left[p:], z, right[q:].T)
         w1, w2 = weigh(weights, g1, allowed[0]), weigh(weights, g2, allowed[1])
-        value = jnp.einsum("sai,ij,sbj->ab", w1, d12, w2, precision=HIGHEST)
+        value = _times(w1, d12, w2.mT)
         if theta is None:
-            return (total[0] + value, total[1]), None
-        values = jnp.einsum("sai,ij,sbj->ab", w1, theta[1], w2, precision=HIGHEST)
-        j1, j2 = _jacobian(weights, g1, w1, allowed[0]), _jacobian(weights, g2, w2, allowed[1])
-        half = jnp.einsum("sakx,kl->salx", j1, d12, precision=HIGHEST)  # sum_i dzeta_ai/dG_ax D_il
+            return (total[0] + value.sum(0), total[1]), None
+        through = _through_softmax if weights == "softmax" else _through_slopes
+        ends = (w1, w2) if weights == "softmax" else (_slope(weights, g1, allowed[0]), _slope(weights, g2, allowed[1]))
+        by_cov, by_ntk = (through(*ends, d12, kernel) for kernel in (d12, theta[1]))
+        inner = _times(w1, theta[1], w2.mT) + s**2 * (c12 * (2 * by_cov + by_ntk) + theta[0] * by_cov)
+        return (total[0] + value.sum(0), total[1] + inner.sum(0)), None
 
-        def through(kernel: Array) -> Array:
-            return jnp.einsum("salx,xy,sbly->ab", half, kernel, j2, precision=HIGHEST, optimize=True)
-
-        by_cov, by_ntk = through(d12), through(theta[1])
-        slope = s**2 * (c12 * (2 * by_cov + by_ntk) + theta[0] * by_cov)
-        return (total[0] + value, total[1] + values + slope), None
-
-    chunks = points.reshape(-1, CHUNK, points.shape[1])
     zero = jnp.zeros((p, p), c1.dtype)
     (value, inner), _ = jax.lax.scan(add, (zero, zero), chunks)
-    count = points.shape[0]
+    count = chunks.shape[0] * CHUNK
     return value / count, None if theta is None else inner / count
 
 
-def _jacobian(weights: str, g: Array, w: Array, allowed: Array) -> Array:
-    """dzeta_ai / dG_ax as `[s, a, i, x]`."""
-    eye = jnp.eye(g.shape[-1], dtype=g.dtype)
-    if weights == "softmax":
-        return w[..., :, None] * (eye - w[..., None, :])
+def _times(*matrices: Array) -> Array:
+    """Their product, each with or without an axis of points in front."""
+    total = matrices[0]
+    for matrix in matrices[1:]:
+        total = jnp.matmul(total, matrix, precision=HIGHEST)
+    return total
+
+
+def _through_slopes(s1: Array, s2: Array, d: Array, kernel: Array) -> Array:
+    """sum dzeta_ai/dG_ax D_ij dzeta_bj/dG'_by K_xy, where weights act on each score alone, with these slopes."""
+    return _times(s1, kernel * d, s2.mT)
+
+
+def _through_softmax(w1: Array, w2: Array, d: Array, kernel: Array) -> Array:
+    """The same for the softmax, dw_ai/dG_ax = w_ai (delta_ix - w_ax) (A3)."""
+    mean1, mean2 = _times(w1, d), _times(d, w2.mT)  # of D under the weights: [s, P, Q], [s, Q, P]
+    both = _times(mean1, w2.mT)
+    centred = _times(_times(w1, kernel) * mean1, w2.mT) + _times(w1, _times(kernel, w2.mT) * mean2)
+    return _times(w1, kernel * d, w2.mT) - centred + both * _times(w1, kernel, w2.mT)
+
+
+def _slope(weights: str, g: Array, allowed: Array) -> Array:
+    """dzeta/dG where weights act on each score alone."""
     slope = {"identity": jnp.ones_like, "relu": lambda x: (x > 0).astype(x.dtype), "abs": jnp.sign}[weights](g)
-    return jnp.where(allowed, slope, 0.0)[..., :, None] * eye
+    return jnp.where(allowed, slope, 0.0)

@@ -22,7 +22,7 @@ from widenet.kernels.estimate import check_memory, needs
 from widenet.kernels.inputs import covariance_of, distance_of
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout, equal, every
-from widenet.kernels.schedule import Mode, Pair, Plan, Planner, carry_out, positions
+from widenet.kernels.schedule import Mode, Pair, Plan, Planner, carry_out, is_integrated, positions
 from widenet.kernels.tiles import in_tiles
 from widenet.precision import float64
 from widenet.program.ops import Embed, Nonlin, Repeat
@@ -107,12 +107,17 @@ def _reading(
         layout = layout_of(program, positions)
         plans: dict[bool, tuple[Mode, Plan]] = {}
 
-        def compute(a: Any, b: Any) -> tuple[Array, Array | None]:
+        def compute(a: Any, b: Any) -> tuple[Array | None, ...]:
             if (b is None) not in plans:
                 mode = Mode(ntk, b is None, uses_distance(program), points, scramble)
                 plans[b is None] = mode, plan_of(program, mode, layout)
-            out = covariance(program, a, b, *plans[b is None])
-            return tuple(None if part is None else jnp.moveaxis(part, 0, -1) for part in out)  # type: ignore
+            mode, plan = plans[b is None]
+            out = [
+                None if part is None else jnp.moveaxis(part, 0, -1) for part in covariance(program, a, b, mode, plan)
+            ]
+            if b is None and is_integrated(plan):
+                out = [None if part is None else _symmetric(layout, part) for part in out]
+            return tuple(out)
 
         def shaped(part: Any) -> Any:
             return None if part is None else part.reshape(*part.shape[:2], *out_shape(program, positions))
@@ -130,7 +135,13 @@ def _reading(
     return kernel_fn
 
 
-def _mirror(layout: Layout, block: np.ndarray) -> np.ndarray:
+def _symmetric(layout: Layout, block: Array) -> Array:
+    """Entries `[n, n, L]` with those below the diagonal taken from above it, where the numerical error differs."""
+    below = np.tril(np.ones(block.shape[:2], bool), -1)
+    return jnp.where(below[..., None], _mirror(layout, block), block)
+
+
+def _mirror(layout: Layout, block: Any) -> Any:
     """Entries `[n1, n2, L]` with x1 and x2, and their positions, exchanged."""
     swapped = block.swapaxes(0, 1)
     if layout.is_equal:

@@ -83,13 +83,14 @@ class _Content:
     """A matrix, compared by its entries."""
 
     def __init__(self, matrix: Any) -> None:
-        self.matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else np.asarray(matrix)
-        parts = (self.matrix.data, self.matrix.indices, self.matrix.indptr) if self.sparse else (self.matrix,)
-        self.key = (self.matrix.shape, *(part.tobytes() for part in parts))
-
-    @property
-    def sparse(self) -> bool:
-        return hasattr(self.matrix, "tocsr")
+        if hasattr(matrix, "tocsr"):
+            matrix = matrix.tocsr()
+            parts = (matrix.data, matrix.indices, matrix.indptr)
+        else:
+            matrix = np.asarray(matrix)
+            parts = (matrix,)
+        self.matrix = matrix
+        self.key = (matrix.shape, *(part.tobytes() for part in parts))
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -196,6 +196,16 @@ class Planner:
         return done
 
 
+def is_integrated(plan: Plan) -> bool:
+    """Does a step integrate numerically over several variables, so that exchanging x1 and x2 changes the error?"""
+    return any(
+        stage.step.integrates
+        or isinstance(stage.pair.u.op, Heads)
+        or (stage.step.body is not None and is_integrated(stage.step.body(stage.layout)))
+        for stage in plan.stages
+    )
+
+
 def carry_out(plan: Plan, given: Mapping[Pair, Form], samples: Any = (None, None)) -> Form:
     """Take the stages of `plan`, starting from the `given` covariances; forget each after its last use."""
     last = {need.pair: i for i, stage in enumerate(plan.stages) for need in stage.step.needs}

@@ -19,7 +19,7 @@ TILE_NUMBERS = 2**19
 Mirror = Callable[[np.ndarray], np.ndarray]
 
 
-def in_tiles(compute: Callable[..., tuple[Any, Any]], x1: Any, x2: Any, side: int, mirror: Mirror) -> tuple[Any, ...]:
+def in_tiles(compute: Callable[..., tuple[Any, ...]], x1: Any, x2: Any, side: int, mirror: Mirror) -> tuple[Any, ...]:
     """`compute(a, b)` of all blocks of rows, assembled; a tile has `side` x `side` samples.
 
     Gives arrays of the kind of x1 (numpy or jax); `compute(a, None)` serves the diagonal blocks if x2 is None, and
