@@ -34,6 +34,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "batch_norm": {"program", "activations", "layers"},
     "predict": set(),
     "datasets": set(),
+    "compat": READINGS,
     "repro": {PUBLIC},
     "demo": {PUBLIC, "datasets", *READINGS},
     "cli": {PUBLIC, "io", "datasets", "demo", "repro", *READINGS},

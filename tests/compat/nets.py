@@ -1,4 +1,4 @@
-"""Networks in the interface of the peer, built by the peer (make_golden.py) and by us alike: s is the module `stax`."""
+"""Networks and data in the interface of the peer; s is its module `stax`, or ours."""
 
 import numpy as np
 
@@ -87,10 +87,10 @@ def vectors(s):
 
         return jax.scipy.special.erf(x)
 
-    def tanh(x):
+    def sin(x):
         import jax.numpy as jnp
 
-        return jnp.tanh(x)
+        return jnp.sin(x)
 
     def mlp(*layers):
         return s.serial(dense, *layers, dense)
@@ -104,8 +104,10 @@ def vectors(s):
         "sigmoid_like": mlp(s.Sigmoid_like()),
         "sign": mlp(s.Sign()),
         "monomial_2": mlp(s.Monomial(2)),
+        "abs_leaky": mlp(s.Abs(), dense, s.LeakyRelu(0.3)),
+        "identity": s.serial(s.Identity(), dense, s.Identity()),
         "elementwise": mlp(s.Elementwise(erf, dual), dense, s.Elementwise(erf, dual)),
-        "elementwise_numerical": mlp(s.ElementwiseNumerical(tanh, 60)),
+        "elementwise_numerical": mlp(s.ElementwiseNumerical(sin, 60)),
         "standard_widths": s.serial(standard(8, widths=(1, 2)), s.Relu(), standard(3, None, (2, 1))),
         "standard_residual": s.serial(
             standard(6),
@@ -168,5 +170,6 @@ def inputs():
     for name in ("e1", "e2"):
         out[name][(out[name] < 0).any(axis=(2, 3))] = -1  # the peer reads a negative tail as the last vertex
     out |= {"f": rng.normal(size=(2, 6, 6, 3)), "m1": np.arange(6) < [[6], [3], [5]], "m2": np.arange(6) < [[4], [6]]}
+    out |= {"w0": rng.normal(size=(5, 4)), "w1": rng.normal(size=4), "w2": rng.normal(size=(4, 6))}
     out |= {"y": rng.normal(size=(6, 2)), "x": rng.normal(size=(6, 5)), "t": rng.normal(size=(4, 5))}
     return out

@@ -6,6 +6,10 @@
 What differs is in docs/migration.md.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from widenet.compat.neural_tangents import predict, stax
 from widenet.compat.neural_tangents.batching import batch
 from widenet.compat.neural_tangents.empirical import (
@@ -33,3 +37,8 @@ __all__ = [
     "empirical_ntk_fn",
     "empirical_ntk_vp_fn",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    remedy = "; for TensorFlow models compute empirical kernels of a jax function" if name == "experimental" else ""
+    raise AttributeError(f"widenet.compat.neural_tangents has no {name!r}{remedy}.")

@@ -111,7 +111,7 @@ def empirical_kernel_fn(
 
 
 def empirical_ntk_vp_fn(f: ApplyFn, x1: Any, x2: Any, params: Any, **kwargs: Any) -> Callable[[Any], Any]:
-    """The tangent kernel times a vector: `ntk_vp(cotangents)`, from the shape of f(params, x2) to that of f(params, x1)."""
+    """The tangent kernel times a vector: `ntk_vp(v)`, v shaped as f(params, x2), the result as f(params, x1)."""
     kwargs1, kwargs2 = split_kwargs(kwargs, x1, x2)
     second = (x1, kwargs1) if _is_none(x2) else (x2, kwargs2)
 

@@ -92,10 +92,10 @@ def _is_arrays(value: Any) -> bool:
 
 
 def _counts(n_samples: Any) -> set[int]:
-    counts = {n_samples} if isinstance(n_samples, Integral) else set(n_samples)
-    if not counts or not all(isinstance(n, Integral) and n >= 1 for n in counts):
+    counts = [n_samples] if isinstance(n_samples, Integral) else list(n_samples)
+    if not counts or not all(isinstance(n, Integral) and int(n) >= 1 for n in counts):
         raise ValueError(f"n_samples must be a whole number >= 1, or several of them; got {n_samples}.")
-    return counts
+    return set(map(int, counts))
 
 
 def _names(get: Get) -> Get:
