@@ -101,7 +101,7 @@ def simulate(phi, batch, width, depth, key):
     return jax.lax.scan(backward, g, saved, reverse=True)[1][6:-3]
 
 
-@pytest.mark.parametrize(("phi", "batch"), [(wn.relu, 12), (wn.tanh, 24)], ids=named)
+@pytest.mark.parametrize(("phi", "batch"), [(wn.identity, 8), (wn.relu, 12), (wn.tanh, 24)], ids=named)
 def test_a_simulated_network_has_the_rate(phi, batch):
     width, keys = 400, jax.random.split(jax.random.key(0), 8)
     ratios = np.array([simulate(phi, batch, width, 16, key) for key in keys]).mean(1)

@@ -39,8 +39,8 @@ def _check_argument(var: Var) -> None:
         return
     if isinstance(x.op, Input):
         raise ValueError(
-            f"{describe(var)} acts on the data, whose channels are not Gaussian: put a dense layer before it"
-            + (", or standardize the features yourself." if isinstance(var.op, BatchNorm) else ".")
+            f"{describe(var)} acts on the data, whose channels are not Gaussian: put a dense layer before it, or "
+            "standardize the features yourself."
         )
     if not _is_gaussian(x):
         raise ValueError(
