@@ -13,17 +13,20 @@ import numpy as np
 
 
 class Table(NamedTuple):
-    """Samples `[n, ..., d]` in float64 and, if the file has them, targets: `[n]`, or `[n, outputs]`."""
+    """Samples `[n, ..., d]` in float64 and, if the file has them, targets `[n]` or `[n, outputs]`, masks and graphs."""
 
     x: np.ndarray
     y: np.ndarray | None
+    mask: np.ndarray | None = None  # [n, *positions], boolean
+    graph: np.ndarray | None = None  # [n, nodes, nodes]: one operator for each sample
+    adjacency: np.ndarray | None = None  # [n, nodes, nodes], or [nodes, nodes] for all samples
 
 
 def read(path: str | Path, *, label: str | None = None) -> Table:
     """The data of a .npy, .npz or .csv file.
 
-    .npz: `x` (or the only array), and `y` if there; .csv: numbers with or without a header, the column named or
-    numbered `label` becoming y.  Shapes are kept, but for y `[n, 1]`, which becomes `[n]`.
+    .npz: `x` (or the only array), and if there `y`, `mask`, `graph` or `adjacency`; .csv: numbers with or without a
+    header, the column named or numbered `label` becoming y.  Shapes are kept, but for y `[n, 1]`, which becomes `[n]`.
     Raises: FileNotFoundError, or ValueError that names the file and the remedy.
     """
     path = Path(path)
@@ -34,11 +37,14 @@ def read(path: str | Path, *, label: str | None = None) -> Table:
     if kind not in readers:
         raise ValueError(f"{path}: unknown kind {path.suffix or 'without ending'!r}; give a .npy, .npz or .csv file.")
     try:
-        x, y = readers[kind](path)
+        table = readers[kind](path)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    x = _numbers(path, "x", x)
-    return Table(x, None if y is None else _targets(path, y, len(x)))
+    x = _numbers(path, "x", table.x)
+    y = None if table.y is None else _targets(path, table.y, len(x))
+    mask = None if table.mask is None else _numbers(path, "mask", table.mask) != 0
+    graphs = (None if a is None else _numbers(path, "a graph", a) for a in (table.graph, table.adjacency))
+    return Table(x, y, mask, *graphs)
 
 
 def _numbers(path: Path, name: str, x: np.ndarray) -> np.ndarray:
@@ -72,7 +78,8 @@ def _read_npz(path: Path) -> Table:
                 f"it holds {', '.join(names) or 'nothing'}, and none is called x; "
                 "save with np.savez(path, x=..., y=...)."
             )
-        return Table(arrays[name], arrays["y"] if "y" in names else None)
+        others = (arrays[other] if other in names else None for other in Table._fields[1:])
+        return Table(arrays[name], *others)
 
 
 def _read_csv(path: Path, label: str | None) -> Table:

@@ -6,12 +6,20 @@ import argparse
 import time
 from typing import Any
 
-NET_HELP = "NAME[:ACTIVATION][:DEPTH][:key=value ...], such as mlp:relu:3 or residual:erf:6:sigma_w=1.2"
+from widenet.cli.data import DATA_HELP, load
+
+NETS = (
+    "mlp residual lenet myrtle myrtle5 myrtle7 myrtle10 wide_resnet resnet convnext vit gpt rnn gru lstm gcn sage gin"
+)
+NET_HELP = (
+    "NAME[:ACTIVATION][:DEPTH][:OPTION][:key=value ...], such as mlp:relu:3, residual:erf:6:sigma_w=1.2 or "
+    f"gru:bidirectional; NAME is one of {', '.join(NETS.split())}"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the task takes."""
-    parser.add_argument("data", help="samples: .npy, .npz (x) or .csv")
+    parser.add_argument("data", help=f"samples: {DATA_HELP}")
     parser.add_argument("--against", metavar="DATA2", help="samples of the columns; without it, those of DATA")
     parser.add_argument("--net", required=True, help=NET_HELP)
     parser.add_argument("--out", required=True, metavar="K.npz", help="where to write nngp and ntk")
@@ -33,13 +41,13 @@ def run(options: argparse.Namespace) -> None:
     import numpy as np
 
     import widenet as wn
-    from widenet.io import check_writable, read, save
+    from widenet.io import check_writable, save
 
     net = wn.zoo.parse(options.net)
     check_writable(options.out, force=options.force)
     dtype = np.float32 if options.float32 else np.float64
-    x1 = read(options.data).x[: options.rows].astype(dtype)
-    x2 = None if options.against is None else read(options.against).x.astype(dtype)
+    x1 = load(options.data, options.net, rows=options.rows, dtype=dtype).x
+    x2 = None if options.against is None else load(options.against, options.net, dtype=dtype).x
     print(f"{options.data}: {x1.shape[0]} samples of shape {x1.shape[1:]}; network {options.net}")
     begin = time.perf_counter()
     if options.get == "both":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from widenet.cli.data import load
 from widenet.cli.kernel import NET_HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the task takes."""
-    parser.add_argument("train", help="samples and targets: .npz (x, y) or .csv with --label")
+    parser.add_argument("train", help="samples and targets: .npz (x, y), .csv with --label, or a data set: see kernel")
     parser.add_argument("test", help="the same; without targets it is predicted but not scored")
     parser.add_argument("--net", required=True, help=NET_HELP)
     parser.add_argument("--label", metavar="COLUMN", help="name or number of the target column of .csv files")
@@ -27,12 +28,12 @@ def run(options: argparse.Namespace) -> None:
     import numpy as np
 
     import widenet as wn
-    from widenet.io import check_writable, read, save
+    from widenet.io import check_writable, save
 
     net = wn.zoo.parse(options.net)
     if options.out:
         check_writable(options.out, force=options.force)
-    train, test = (read(path, label=options.label) for path in (options.train, options.test))
+    train, test = (load(path, options.net, label=options.label) for path in (options.train, options.test))
     if train.y is None:
         raise ValueError(f"{options.train} has no targets: save y in the .npz, or name the column with --label.")
     classes = _classes(train.y) if not options.regression else None

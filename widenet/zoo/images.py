@@ -25,6 +25,7 @@ def lenet(activation: Activation = relu, *, window: int = 5, sigma_w: Any = SQRT
     """LeNet-5: two convolutions, each before a pool of 2, two hidden dense layers, a readout.
 
     The first convolution keeps the image's size, the second does not; window=3 suits images below 12 x 12.
+    Raises: ValueError for images smaller than 2 (window + 1).
     Source: lecun1998, sec. II.B, where the activation is a scaled tanh.
     """
     layer = dense(sigma_w=sigma_w, sigma_b=sigma_b)
@@ -32,7 +33,15 @@ def lenet(activation: Activation = relu, *, window: int = 5, sigma_w: Any = SQRT
     def stage(padding: str) -> Net:
         return serial(conv(window=window, sigma_w=sigma_w, sigma_b=sigma_b, padding=padding), activation, pool())
 
-    return serial(images("lenet"), stage("SAME"), stage("VALID"), flatten(), *[layer, activation] * 2, layer)
+    def check(x: Var) -> Var:
+        if min(images("lenet")(x).positions) < 2 * (window + 1):
+            size = f"{2 * (window + 1)} x {2 * (window + 1)}"
+            raise ValueError(
+                f"lenet with window={window} reads images of {size} or more; got {shape_text(x)}: try window=3."
+            )
+        return x
+
+    return serial(check, stage("SAME"), stage("VALID"), flatten(), *[layer, activation] * 2, layer)
 
 
 def myrtle(activation: Activation = relu, depth: int = 5, *, sigma_w: Any = SQRT_2, sigma_b: Any = 0.0) -> Net:

@@ -38,18 +38,13 @@ def parse(spec: str) -> Net:
     return ZOO[name](**_options([*depth, *words], name))
 
 
-def name_of(spec: str) -> str:
-    """The name of the network of a short form."""
-    return spec.partition(":")[0]
-
-
 def _options(words: list[str], name: str) -> dict[str, Any]:
     defaults = {key: p.default for key, p in inspect.signature(ZOO[name]).parameters.items()}
     options: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            key, value = _implied(word, defaults)
+            key, value = _implied(word, defaults, name)
         key = known(key, defaults, f"option of {name}")
         if key in options:
             raise ValueError(f"{name} is given its {key} twice; give it once.")
@@ -57,11 +52,14 @@ def _options(words: list[str], name: str) -> dict[str, Any]:
     return options
 
 
-def _implied(word: str, defaults: dict[str, Any]) -> tuple[str, str]:
+def _implied(word: str, defaults: dict[str, Any], name: str) -> tuple[str, str]:
     """The option that a word without = gives a value."""
-    if isinstance(defaults.get(word), bool):
-        return word, "yes"
-    return ("depth" if word.isdigit() else "activation"), word
+    if word.isdigit():
+        return "depth", word
+    switches = [key for key, default in defaults.items() if isinstance(default, bool)]
+    what = f"activation or option of {name}" if switches else "activation"
+    known(word, [*NAMED, *switches], what)
+    return (word, "yes") if word in switches else ("activation", word)
 
 
 def _value(key: str, text: str, default: Any) -> Any:
