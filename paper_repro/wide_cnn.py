@@ -235,18 +235,15 @@ def sectors(run: Run, size: Size) -> Iterator[Outcome]:
     """Eigenvalues of the student by the degree k in all patches of one meta-patch of a layer."""
     figure, axes = panels(2, width=5.0, height=4.0)
     for filters, count in size.teachers.items():
-        k = np.arange(2, count, 2)  # odd ones are smaller
-        fitted = k >= count // 2
-        for ax, (name, table) in zip(
-            axes, eigenvalues(size.student, within(size.student, filters, count)).items(), strict=True
-        ):
-            values = table[(*[k] * patches(filters), *[0] * (table.ndim - patches(filters)))]
-            expected = -2 * SMOOTHNESS[name] - effective_dimension(filters)
-            ax.loglog(k, values, "o", ms=4, label=f"layer {len(filters)}, $d_{{eff}}$ = {effective_dimension(filters)}")
+        k, own, d_eff = np.arange(2, count, 2), patches(filters), effective_dimension(filters)  # odd k have less
+        tables, fitted = eigenvalues(size.student, within(size.student, filters, count)), k >= count // 2
+        for ax, (name, table) in zip(axes, tables.items(), strict=True):
+            values = table[(*[k] * own, *[0] * (table.ndim - own))]
+            expected = -2 * SMOOTHNESS[name] - d_eff
+            ax.loglog(k, values, "o", ms=3, label=f"layer {len(filters)}, $d_{{eff}}$ = {d_eff}")
             draw_power(ax, k, values, expected)
-            claim = Claim(
-                "sectors", f"exponent of k in the {name}'s eigenvalues, sector {len(filters)}", about(expected, 0.1)
-            )
+            text = f"exponent of k in the {name}'s eigenvalues, sector {len(filters)}"
+            claim = Claim("sectors", text, about(expected, 0.1))
             yield claim.check(slope(k[fitted], values[fitted]), "", f"degrees to {k[-1]}")
     for ax, name in zip(axes, SMOOTHNESS, strict=True):
         ax.set(title=f"{name}, filters {list(size.student)}", xlabel="degree $k$ in each patch", ylabel="eigenvalue")
