@@ -19,7 +19,7 @@ def scale(x: Var, factor: Any) -> Var:
 
 def residual(branch: Net, *, scale: Any = 1.0) -> Net:
     """x + scale branch(x): a skip connection around `branch`."""
-    return lambda x: x + scale * branch(x)
+    return lambda x: program_var.linear_combination((1.0, scale), (x, branch(x)))
 
 
 def add_up(*args: Var) -> Var:
