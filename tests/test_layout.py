@@ -31,7 +31,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "zoo": {"program", "activations", "layers"},
     "kernels": {"program", "activations"},
     "finite": {"program", "activations", "layers"},
-    "batch_norm": {"program", "activations", "layers"},
+    "batches": {"program", "activations"},
     "predict": set(),
     "datasets": set(),
     "compat": READINGS,

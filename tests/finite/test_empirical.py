@@ -12,6 +12,7 @@ from tests.nets import NETS
 from widenet.finite import blocks, empirical_ntk_diagonal, empirical_ntk_full
 from widenet.finite.empirical import is_architecture
 from widenet.finite.structured import Layer, _by_gradients, _by_pairs, pairs_are_cheaper
+from widenet.precision import float64
 
 RNG = np.random.default_rng(0)
 FORMS = {wn.empirical_ntk: "mean", empirical_ntk_diagonal: "diagonal", empirical_ntk_full: "full"}
@@ -152,3 +153,18 @@ def test_bad_data_are_refused():
         kernel(np.ones((2, 5)), np.ones((2, 4)))
     with pytest.raises(ValueError, match="at least one sample"):
         kernel(np.ones((0, 5)))
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, wn.function_of], ids=["architecture", "function"])
+def test_batch_norm_couples_the_samples_of_a_tangent_kernel(wrap):
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    block = wn.repeat(wn.serial(wn.relu, wn.dense(), wn.batch_norm()), 1)
+    net = wn.serial(wn.dense(), block, wn.relu, wn.dense(width=2))
+    params = wn.init(net, 0, x.shape, width=32)
+    with float64():
+        jacobian = jax.jacobian(lambda p: wn.apply(net, p, x))(params)
+    flat = np.concatenate([np.asarray(leaf).reshape(5, 2, -1) for leaf in jax.tree.leaves(jacobian)], axis=-1)
+    exact = np.einsum("iop,jop->ij", flat, flat) / 2
+    ntk = wn.empirical_ntk(wrap(net), params)
+    np.testing.assert_allclose(ntk(x), exact, rtol=1e-10)
+    np.testing.assert_allclose(ntk(x[:2], x[2:]), exact[:2, 2:], rtol=1e-10)

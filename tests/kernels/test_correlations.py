@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import widenet as wn
 from widenet.program.ops import Weight
@@ -85,3 +86,9 @@ def test_dropout_changes_a_sample_with_itself_only():
     for a, b in zip(kept, dropped, strict=True):
         np.testing.assert_allclose(a[off], b[off], rtol=1e-12)
         np.testing.assert_allclose(np.diag(a) / 0.75, np.diag(b), rtol=1e-12)
+
+
+def test_a_net_that_couples_samples_is_sent_to_the_reading_of_a_batch():
+    for layer in (wn.batch_norm(), wn.repeat(wn.serial(wn.dense(), wn.batch_norm()), 2)):
+        with pytest.raises(NotImplementedError, match=r"couples the samples.*batch_kernel\(net\)\(x\)"):
+            wn.kernel(wn.serial(wn.dense(), layer, wn.relu, wn.dense()))(X)

@@ -14,7 +14,7 @@ import widenet as wn
 from tests.limits import LIMITS, data
 
 NARROW, WIDE, RATIO = 24, 72, 3
-FAST = {"tied gate", "SwiGLU", "LSTM, tied", "layer norm of relu", "RMS norm of gelu", "tokens"}
+FAST = {"tied gate", "SwiGLU", "LSTM, tied", "layer norm of relu", "attention, softmax"}
 every_limit = pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in LIMITS]
 )
@@ -52,7 +52,7 @@ def test_kernel_is_the_limit_of_wide_networks(name):
         assert gained > -3 * np.linalg.norm(found.error), (part, gained)
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@every_limit
 def test_kernel_is_positive_and_its_parts_agree(name):
     net, x = LIMITS[name][0], data(name)
     whole = wn.kernel(net)(x)

@@ -73,6 +73,15 @@ def in_blocks(job: Job, x1: Any, x2: Any, size: Size) -> np.ndarray:
     return whole
 
 
+def as_one_batch(job: Job, x1: Any, x2: Any) -> Array:
+    """The same where samples of a batch depend on each other: x1 and x2 together are the batch, in one block."""
+    n1 = x1.shape[0]
+    both = x1 if x2 is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), on_device(x1), on_device(x2))
+    found = job.reader.features(job.params, on_device(both), jnp.arange(job.outputs))
+    left, right = ([leaf[part] for leaf in found] for part in (slice(n1), slice(0 if x2 is None else n1, None)))
+    return _reduced(job.reader.contract(left, right, job.crossed), job)
+
+
 class Place(NamedTuple):
     """Where a block is: which samples of x1 and x2, which outputs at either."""
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from widenet import checks
-from widenet.finite.blocks import Job, block_size, in_blocks, on_device, traced_blocks
+from widenet.finite.blocks import Job, as_one_batch, block_size, in_blocks, on_device, traced_blocks
 from widenet.finite.expansion import Function
-from widenet.finite.forward import function_of
+from widenet.finite.forward import NetFunction, function_of
 from widenet.finite.jacobian import Reader, jacobian_reader
 from widenet.finite.structured import structured_reader
 from widenet.precision import float64
@@ -95,6 +95,8 @@ def as_function(f: Any) -> Function:
 
 def reader_of(f: Any) -> Reader:
     """How the tangent kernel of an architecture, or of any f(params, x), is computed."""
+    if isinstance(f, NetFunction):
+        f = f.net
     return structured_reader(f) if is_architecture(f) else jacobian_reader(f)
 
 
@@ -116,6 +118,8 @@ def _compute(
     reader: Reader, f: Function, params: Any, x1: Any, x2: Any, output_axes: int
 ) -> tuple[Any, tuple[int, ...]]:
     out = jax.eval_shape(f, params, x1[:1]).shape[1:]
+    if reader.coupled(x1.shape):
+        return as_one_batch(Job(reader, params, math.prod(out), output_axes), x1, x2), out
     job = Job(reader, params, math.prod(out), output_axes)
     size = block_size(job, x1, max(x1.shape[0], 0 if x2 is None else x2.shape[0]))
     if is_traced((params, x1, x2)):

@@ -47,9 +47,20 @@ def apply(net: Net, params: Params, x: Float[Array, "n *positions d"], *, key: A
     return evaluate(trace(net, features.shape), params, data, key)
 
 
-def function_of(net: Net) -> Callable[[Params, Any], Array]:
+@dataclass(frozen=True, eq=False)
+class NetFunction:
+    """f(params, x) of an architecture."""
+
+    net: Net
+
+    def __call__(self, params: Params, x: Any) -> Array:
+        """The output of the network with these parameters."""
+        return apply(self.net, params, x)
+
+
+def function_of(net: Net) -> NetFunction:
     """f(params, x) = apply(net, params, x), for what differentiates functions."""
-    return lambda params, x: apply(net, params, x)
+    return NetFunction(net)
 
 
 @dataclass(frozen=True, eq=False)

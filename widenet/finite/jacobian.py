@@ -24,11 +24,13 @@ class Reader:
     features(params, x, outputs): what `contract` needs of the gradients of these outputs at these samples.
     contract(a, b, crossed): the kernel of two such blocks, `[r1, r2, c]`, or `[r1, r2, c1, c2]` if `crossed`.
     pair_numbers(shape): numbers that `contract` holds for a pair of samples, for data of `shape`.
+    coupled(shape): does an output depend on the other samples of its batch too (batch norm)?
     """
 
     features: Callable[[Any, Array, Array], Any]
     contract: Callable[[Any, Any, bool], Array]
     pair_numbers: Callable[[tuple[int, ...]], int]
+    coupled: Callable[[tuple[int, ...]], bool] = lambda _: False
 
 
 def jacobian_reader(f: Function) -> Reader:
@@ -51,6 +53,18 @@ def gradients(f: Function, params: Any, x: Any, outputs: Array) -> list[Array]:
         return jax.vmap(lambda cotangent: pull(cotangent)[0])(one_hot(outputs, y))
 
     return jax.vmap(of_row)(x)
+
+
+def gradients_in_batch(f: Function, params: Any, x: Any, outputs: Array) -> list[Array]:
+    """The same, where each row depends on all samples of the batch x."""
+    leaves, rebuild = split_floats(params)
+    y, pull = jax.vjp(lambda p: f(rebuild(p), x).reshape(x.shape[0], -1), leaves)
+    chosen = one_hot(outputs, y[0])
+
+    def of_row(row: Array) -> list[Array]:
+        return jax.vmap(lambda cotangent: pull(jnp.outer(row, cotangent))[0])(chosen)
+
+    return jax.vmap(of_row)(jnp.eye(x.shape[0], dtype=y.dtype))
 
 
 @partial(jax.jit, static_argnums=2)

@@ -18,9 +18,9 @@ from jax import Array
 from widenet.finite.blocks import BLOCK_NUMBERS
 from widenet.finite.forward import Scope, evaluate, forward, in_dtype, per_copy
 from widenet.finite.forward_positions import patches
-from widenet.finite.jacobian import HIGHEST, Reader, gradients, inner_products, one_hot
+from widenet.finite.jacobian import HIGHEST, Reader, gradients, gradients_in_batch, inner_products, one_hot
 from widenet.finite.parameters import names, uses_by_owner
-from widenet.program.ops import Conv, DepthwiseConv, Embed, Heads, Linear, LocalConv, Op, Repeat, Table
+from widenet.program.ops import BatchNorm, Conv, DepthwiseConv, Embed, Heads, Linear, LocalConv, Op, Repeat, Table
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import Var
 
@@ -45,7 +45,10 @@ def structured_reader(net: Net) -> Reader:
     def of_block(params: Any, x: Any, outputs: Array) -> Any:
         return features(trace(net, x.shape), params, x, outputs)
 
-    return Reader(of_block, contract, lambda shape: _pair_numbers(trace(net, shape)))
+    def pair_numbers(shape: tuple[int, ...]) -> int:
+        return _pair_numbers(trace(net, shape))
+
+    return Reader(of_block, contract, pair_numbers, lambda shape: is_coupled(trace(net, shape)))
 
 
 def _pair_numbers(program: Program) -> int:
@@ -63,9 +66,17 @@ def is_structured(program: Program) -> bool:
         op = var.op
         if isinstance(op, Repeat) and not is_structured(op.body):
             return False
-        if isinstance(op, (Embed, Table, Heads, LocalConv, DepthwiseConv)) or (isinstance(op, Conv) and op.groups > 1):
+        if isinstance(op, (Embed, Table, Heads, LocalConv, DepthwiseConv, BatchNorm)) or (
+            isinstance(op, Conv) and op.groups > 1
+        ):
             return False
     return True
+
+
+def is_coupled(program: Program) -> bool:
+    """Does the output of a sample depend on the other samples of its batch?"""
+    ops = [var.op for var in program.variables]
+    return any(isinstance(op, BatchNorm) or (isinstance(op, Repeat) and is_coupled(op.body)) for op in ops)
 
 
 def features(program: Program, params: Any, x: Any, outputs: Array, key: Any = None) -> Layers | list[Array]:
@@ -80,7 +91,8 @@ def output_and_features(
     if not is_structured(program):
         y = evaluate(program, params, x, key)
         function = partial(_evaluated, program, key)
-        return y.reshape(y.shape[0], -1), gradients(function, params, x, outputs)
+        differentiate = gradients_in_batch if is_coupled(program) else gradients
+        return y.reshape(y.shape[0], -1), differentiate(function, params, x, outputs)
     made = jax.eval_shape(lambda: _recorded(program, params, x, key, None)[1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _part(made, "h"))
 

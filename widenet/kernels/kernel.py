@@ -25,7 +25,7 @@ from widenet.kernels.layout import Layout, equal, every
 from widenet.kernels.schedule import Mode, Pair, Plan, Planner, carry_out, is_integrated, positions
 from widenet.kernels.tiles import in_tiles
 from widenet.precision import float64
-from widenet.program.ops import Embed, Nonlin, Repeat
+from widenet.program.ops import BatchNorm, Embed, Nonlin, Repeat
 from widenet.program.rewrite import unroll_bypassed
 from widenet.program.samples import Samples, checked, features_of, is_traced
 from widenet.program.trace import Net, Program, trace
@@ -187,6 +187,7 @@ def check_tokens(program: Program, *batches: Any) -> None:
 def program_of(net: Net, shape: tuple[int, ...], *, readout: bool = True) -> Program:
     """The program of `net` as the kernel reading wants it: a readout at its end, bypassed repeats written out."""
     program = unroll_bypassed(trace(net, shape))
+    check_samples_apart(program)
     if readout and program.output.positions:
         raise ValueError(
             f"the network has no readout: its last layer, {describe(program.output)}, "
@@ -195,6 +196,18 @@ def program_of(net: Net, shape: tuple[int, ...], *, readout: bool = True) -> Pro
             "positions='equal' or 'all'."
         )
     return program
+
+
+def check_samples_apart(program: Program) -> None:
+    """Raise a NotImplementedError if the output of a sample depends on the other samples of its batch."""
+    for var in program.variables:
+        if isinstance(var.op, BatchNorm):
+            raise NotImplementedError(
+                f"{describe(var)} couples the samples of a batch, so a pair of samples has no kernel of its own: use "
+                "batch_kernel(net)(x), the kernels over one batch, or layer_norm."
+            )
+        if isinstance(var.op, Repeat):
+            check_samples_apart(var.op.body)
 
 
 def uses_distance(program: Program) -> bool:

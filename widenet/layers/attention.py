@@ -53,7 +53,7 @@ def self_attention(
     """Multi-head attention over the positions of x, or of `context` (cross attention), with its output matrix.
 
     scaling "sqrt": scores q . k / sqrt(n), random in the limit, infinitely many heads (A2).  "identity" weights are
-    closed form; others are integrated numerically (A3), whose error `attention_error` states.
+    closed form; others are integrated numerically (A3), whose error `kernel_error` states.
     scaling "linear": scores q . k / n with one matrix for queries and keys: deterministic softmax, closed form (A1).
     sigma_q, ..., sigma_o: of queries, keys, values, output; sigma_b: of the output's bias.  causal, masked: as in
     `attend`.  heads: how many a finite network (`init`, `apply`, `monte_carlo`) has.

@@ -137,8 +137,8 @@ def _check_groups(x: Var, groups: int, made: Channels) -> None:
         raise ValueError(f"conv after {x}: groups must be a whole number >= 1; got {groups}.")
     if groups > 1 and not x.channels.wide:
         raise ValueError(
-            f"conv with {groups} groups after {describe(x)}: a group of fixed channels ({x.channels}) is not the average "
-            "of all of them, so the limit is not that of one group; put a conv layer with groups=1 before it."
+            f"conv with {groups} groups after {describe(x)}: a group of fixed channels ({x.channels}) is not the "
+            "average of all of them, so the limit is not that of one group; put a conv layer with groups=1 before it."
         )
     for channels in (x.channels, made):
         if channels.fixed % groups:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import widenet as wn
-from tests.batch_norm.finite import READOUT
-from tests.batch_norm.nets import IMAGES, ROWS, dense, normalized, stack
-from widenet.batch_norm import batch_kernel, batch_norm_rate
-from widenet.batch_norm.root import centre
+from tests.batches.finite import READOUT
+from tests.batches.nets import IMAGES, ROWS, dense, normalized, stack
+from widenet.batches import batch_kernel, batch_norm_rate
+from widenet.batches.root import centre
 
 NET, RNG = stack(wn.relu), np.random.default_rng(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from widenet.batch_norm.linear import Spectrum
+from widenet.batches.linear import Spectrum
 
 # Eigenvalues below N * ROUNDING * (largest variance) are rounding of the symmetric eigenproblem, and of P K P itself.
 ROUNDING = 4 * np.finfo(np.float64).eps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from widenet.batch_norm.root import centre, regressor, root, spectrum
+from widenet.batches.root import centre, regressor, root, spectrum
 
 
 def repeated(seed=0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, kstest
 
-from widenet.batch_norm.points import Points, scrambled_mean
+from widenet.batches.points import Points, scrambled_mean
 
 
 def test_normals_have_mean_zero_and_unit_covariance():

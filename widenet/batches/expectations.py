@@ -9,10 +9,10 @@ import numpy as np
 
 from widenet.activations import dual as duals
 from widenet.activations import identity
-from widenet.batch_norm import features, linear
-from widenet.batch_norm.features import Channel, Feature
-from widenet.batch_norm.points import Points
-from widenet.batch_norm.root import centre, regressor, root, spectrum
+from widenet.batches import features, linear
+from widenet.batches.features import Channel, Feature
+from widenet.batches.points import Points
+from widenet.batches.root import centre, regressor, root, spectrum
 
 # Beyond rounding: what a tangent kernel may have outside of the single direction that a covariance of rank 1 leaves.
 OFF_RANGE = 1e-9

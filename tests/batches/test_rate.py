@@ -12,11 +12,11 @@ import pytest
 
 import widenet as wn
 from widenet.activations import constant
-from widenet.batch_norm import batch_norm_rate, sphere
-from widenet.batch_norm.expectations import Pair, own
-from widenet.batch_norm.features import Feature
-from widenet.batch_norm.points import scrambled_mean
-from widenet.batch_norm.root import centre
+from widenet.batches import batch_norm_rate, sphere
+from widenet.batches.expectations import Pair, own
+from widenet.batches.features import Feature
+from widenet.batches.points import scrambled_mean
+from widenet.batches.root import centre
 
 
 def named(value):

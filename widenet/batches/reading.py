@@ -12,8 +12,8 @@ from jax import Array
 from jaxtyping import Float
 
 from widenet import checks
-from widenet.batch_norm.points import Points, scrambled_mean
-from widenet.batch_norm.recursion import Recursion, check_covered
+from widenet.batches.points import Points, scrambled_mean
+from widenet.batches.recursion import Recursion, check_covered
 from widenet.precision import float64
 from widenet.program.ops import Linear, Repeat
 from widenet.program.samples import Samples

@@ -9,7 +9,7 @@ import numpy as np
 
 from widenet.activations import dual
 from widenet.activations.activation import Activation, derivative
-from widenet.batch_norm.sphere import one_coordinate, two_coordinates
+from widenet.batches.sphere import one_coordinate, two_coordinates
 from widenet.precision import float64
 
 

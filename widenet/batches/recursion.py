@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from widenet.activations import identity
-from widenet.batch_norm import expectations
-from widenet.batch_norm.expectations import Diverges, Pair
-from widenet.batch_norm.features import Feature
-from widenet.batch_norm.points import Points
+from widenet.batches import expectations
+from widenet.batches.expectations import Diverges, Pair
+from widenet.batches.features import Feature
+from widenet.batches.points import Points
 from widenet.program.ops import BatchNorm, Conv, Flatten, Input, LinComb, Linear, Mix, Nonlin
 from widenet.program.trace import Program
 from widenet.program.var import Var, describe

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import widenet as wn
-from tests.batch_norm.finite import READOUT, mean_and_error, monte_carlo
-from tests.batch_norm.nets import IMAGES, NETS, ROWS, dense, normalized, stack
-from widenet.batch_norm import batch_kernel
+from tests.batches.finite import READOUT, mean_and_error, monte_carlo
+from tests.batches.nets import IMAGES, NETS, ROWS, dense, normalized, stack
+from widenet.batches import batch_kernel
 
 
 @cache

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from widenet.activations import identity
-from widenet.batch_norm import linear
-from widenet.batch_norm.expectations import Pair, own
-from widenet.batch_norm.features import Feature
-from widenet.batch_norm.points import scrambled_mean
-from widenet.batch_norm.root import centre, spectrum
+from widenet.batches import linear
+from widenet.batches.expectations import Pair, own
+from widenet.batches.features import Feature
+from widenet.batches.points import scrambled_mean
+from widenet.batches.root import centre, spectrum
 
 DRAWN = replace(identity, name="drawn")  # the same function, but not known to be the identity
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import widenet as wn
-from tests.batch_norm.finite import READOUT
+from tests.batches.finite import READOUT
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(6, 9)) * np.linspace(0.5, 1.5, 6)[:, None] + 0.3

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import widenet as wn
-from widenet.batch_norm import features
-from widenet.batch_norm.features import Channel, Feature
+from widenet.batches import features
+from widenet.batches.features import Channel, Feature
 
 RNG = np.random.default_rng(0)
 LEFT, RIGHT, XI = RNG.normal(size=(5, 7)), RNG.normal(size=(5, 7)), RNG.normal(size=(6, 7))
