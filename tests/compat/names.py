@@ -4,7 +4,7 @@ import inspect
 
 
 def public_names(nt):
-    """By module, each name with the arguments of its function and their plain defaults: `Dense out_dim W_std=1.0 ...`."""
+    """By module, each name with the arguments of its function and plain defaults: `Dense out_dim W_std=1.0 ...`."""
     modules = {"neural_tangents": nt, "stax": nt.stax, "predict": nt.predict}
     found = {key: sorted(_described(*item) for item in _public(module)) for key, module in modules.items()}
     kernel = {name for name in dir(nt.Kernel) if name[0] != "_"} | set(nt.Kernel.__annotations__)

@@ -119,7 +119,8 @@ def GlobalSelfAttention(
     linear_scaling=True: scores q . k / n with one matrix for queries and keys, deterministic in the limit.  False:
     q . k / sqrt(n), random in the limit; the peer has the IDENTITY mechanism only, here SOFTMAX, RELU and ABS are
     integrated numerically.  pos_emb_*: random embeddings of positions, with covariance
-    pos_emb_decay_fn(|p - q|^p_norm).  Finite networks take pos_emb_decay_fn as well; where linear_scaling is False keys are as wide as values.
+    pos_emb_decay_fn(|p - q|^p_norm).  Finite networks take pos_emb_decay_fn as well; where linear_scaling is False keys
+    are as wide as values.
     """
     sizes = Sizes(n_chan_out, n_chan_key, n_chan_val, n_heads)
     sigmas = Sigmas(W_query_std, W_key_std, W_value_std, W_out_std, 0.0 if b_std is None else b_std)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -133,11 +134,17 @@ class Pair:
             return nngp if self.same and nngp is not None else kernels(net, x, None, layout, ntk=False)[0]
         if self.same and nngp is not None:
             return jnp.moveaxis(jnp.diagonal(nngp, axis1=0, axis2=1), -1, 0)
+        return each_with_itself(net, layout)(x)
 
-        def of_sample(row: Any) -> Any:
-            return kernels(net, jax.tree.map(lambda part: part[None], row), None, layout, ntk=False)[0][0, 0]
 
-        return jax.lax.map(of_sample, x)
+@lru_cache(maxsize=128)
+def each_with_itself(net: Net, layout: str | None) -> Callable[..., Any]:
+    """The covariances of every sample with itself, compiled."""
+
+    def of_sample(row: Any) -> Any:
+        return kernels(net, jax.tree.map(lambda part: part[None], row), None, layout, ntk=False)[0][0, 0]
+
+    return jax.jit(lambda x: jax.lax.map(of_sample, x))
 
 
 def _hidden(node: Node, mask: Any) -> Any:
