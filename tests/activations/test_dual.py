@@ -30,6 +30,9 @@ PAIRS = {
     "tanh, sigmoid": (acts.tanh, acts.sigmoid),
     "relu, tanh": (acts.relu, acts.tanh),
     "erf, elu": (acts.erf, acts.elu(0.5)),
+    "clipped, relu": (acts.crelu(0.4, 0.9), acts.relu),
+    "clipped, identity": (acts.crelu(0.4, 0.9), acts.identity),
+    "erf, clipped": (acts.erf, acts.shifted_relu(0.4)),
 }
 
 

@@ -32,16 +32,16 @@ def joint_tail(q1: Array, q2: Array, k: Array, a: Array, b: Array) -> Array:
     Derivatives: infinite at c = 1 and a/p1 = b/p2, where the finite part is returned.
     Source: Owen 1956; the rule and the form at c = +-1: widenet.
     """
-    return _tail(_apex(q1, q2, k, a, b))
+    return _tail(_wedge(q1, q2, k, a, b))
 
 
 @joint_tail.defjvp
 def _joint_tail_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     """dL = -n(h) Q(y) dh - n(g) Q(z) dg + n(h) n(y) dc / sqrt(1 - c^2). (D22)"""
-    apex = _apex(*primals)
+    wedge = _wedge(*primals)
     dh, dg, dgap = jax.jvp(_coordinates, primals, tangents)[1]
-    density = ratio(_bell(apex.h) * _bell(apex.y), apex.sine)
-    return _tail(apex), -_edge(apex.h, apex.y) * dh - _edge(apex.g, apex.z) * dg - density * dgap
+    density = ratio(_bell(wedge.first.foot) * _bell(wedge.first.apex), wedge.sine)
+    return _tail(wedge), -_mass(wedge.first) * dh - _mass(wedge.second) * dg - density * dgap
 
 
 @jax.custom_jvp
@@ -52,8 +52,8 @@ def joint_hinge(q1: Array, q2: Array, k: Array, a: Array, b: Array) -> Array:
     Accuracy: 1e-15 sqrt(q1 q2) in float64, 3e-7 sqrt(q1 q2) in float32.
     Source: Rosenbaum 1961 (the moments of a truncated pair); the form at c = +-1: widenet.
     """
-    apex = _apex(q1, q2, k, a, b)
-    return scale(q1, q2) * _hinge(apex, _tail(apex))
+    wedge = _wedge(q1, q2, k, a, b)
+    return scale(q1, q2) * _hinge(wedge, _tail(wedge))
 
 
 @joint_hinge.defjvp
@@ -61,15 +61,14 @@ def _joint_hinge_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) ->
     """dE/dk = L; dE/dq1 = n(h) E[max(v - b, 0) | u = a] / (2 p1); dE/da = -E[step(u - a) max(v - b, 0)]. (D22)"""
     q1, q2, *_ = primals
     dq1, dq2, dk, da, db = tangents
-    apex, p1, p2 = _apex(*primals), root(q1), root(q2)
-    tail = joint_tail(*primals)
-    left, right = _edge(apex.h, apex.y), _edge(apex.g, apex.z)
-    by_q1 = ratio(p2, p1) * (_bell(apex.h) * _bell(apex.y) * apex.sine - apex.y_sine * left) / 2
-    by_q2 = ratio(p1, p2) * (_bell(apex.g) * _bell(apex.z) * apex.sine - apex.z_sine * right) / 2
-    by_a = apex.g * tail - right - apex.c * left
-    by_b = apex.h * tail - left - apex.c * right
-    change = tail * dk + by_q1 * dq1 + by_q2 * dq2 + p2 * by_a * da + p1 * by_b * db
-    return scale(q1, q2) * _hinge(apex, tail), change
+    p1, p2, wedge, tail = root(q1), root(q2), _wedge(*primals), joint_tail(*primals)
+    first, second, left, right = wedge.first, wedge.second, _mass(wedge.first), _mass(wedge.second)
+    corner = wedge.sine * _bell(first.foot) * _bell(first.apex)
+    by_q1 = ratio(p2, p1) / 2 * (corner - first.apex_sine * left)
+    by_q2 = ratio(p1, p2) / 2 * (corner - second.apex_sine * right)
+    by_a = p2 * (second.foot * tail - right - wedge.c * left)
+    by_b = p1 * (first.foot * tail - left - wedge.c * right)
+    return scale(q1, q2) * _hinge(wedge, tail), tail * dk + by_q1 * dq1 + by_q2 * dq2 + by_a * da + by_b * db
 
 
 def upper_tail(x: Array) -> Array:
@@ -90,18 +89,24 @@ def threshold(a: Array, p: Array) -> Array:
     return jnp.where(inside, a / jnp.where(inside, p, 1), jnp.where(a > 0, FAR, 0).astype(p.dtype))
 
 
-class Apex(NamedTuple):
-    """Where the wedge {U > h, V > g} of two standard normal variables has its apex."""
+class Edge(NamedTuple):
+    """One edge of the wedge, U = h: lengths along it are from the foot of the perpendicular, which has length h."""
 
-    h: Array
-    g: Array
-    y: Array  # (g - c h) / sine: along the edge U = h
-    z: Array  # (h - c g) / sine: along the edge V = g
+    foot: Array  # h
+    apex: Array  # y = (g - c h) / sine, where the other edge meets it
+    apex_sine: Array  # g - c h
+    beyond: Array  # Q(|y|)
+
+
+class Wedge(NamedTuple):
+    """The event {U > h, V > g} of two standard normal variables."""
+
+    first: Edge
+    second: Edge
     c: Array
     sine: Array  # sqrt(1 - c^2)
-    y_sine: Array
-    z_sine: Array
-    half: tuple[Array, Array]  # tan(theta/2) or its inverse, whichever is at most 1, and: is it the tangent?
+    half: Array  # tan(theta/2) or its inverse, whichever is at most 1
+    acute: Array  # is it the tangent?
 
 
 def _coordinates(q1: Array, q2: Array, k: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
@@ -109,45 +114,44 @@ def _coordinates(q1: Array, q2: Array, k: Array, a: Array, b: Array) -> tuple[Ar
     return threshold(a, root(q1)), threshold(b, root(q2)), both_gaps(q1, q2, (q1 + q2) / 2 - k)[0]
 
 
-def _apex(q1: Array, q2: Array, k: Array, a: Array, b: Array) -> Apex:
+def _wedge(q1: Array, q2: Array, k: Array, a: Array, b: Array) -> Wedge:
     h, g = threshold(a, root(q1)), threshold(b, root(q2))
     gap, other = both_gaps(q1, q2, (q1 + q2) / 2 - k)
-    c, sine = jnp.where(gap <= 1, 1 - gap, other - 1), root(gap * other)
-    y_sine, z_sine = g - h + gap * h, h - g + gap * g
-    half = root(jnp.minimum(gap, other) / jnp.maximum(gap, other)), gap <= other
-    return Apex(h, g, _far(y_sine, sine), _far(z_sine, sine), c, sine, y_sine, z_sine, half)
+    c, sine, acute = jnp.where(gap <= 1, 1 - gap, other - 1), root(gap * other), gap <= other
+    half = root(jnp.minimum(gap, other) / jnp.maximum(gap, other))
+    return Wedge(_edge(h, g - h + gap * h, sine), _edge(g, h - g + gap * g, sine), c, sine, half, acute)
 
 
-def _far(x: Array, sine: Array) -> Array:
-    """x / sine within +-FAR."""
-    inside = jnp.abs(x) < FAR * sine
-    return jnp.where(inside, x / jnp.where(inside, sine, 1), FAR * jnp.sign(x))
+def _edge(h: Array, y_sine: Array, sine: Array) -> Edge:
+    inside = jnp.abs(y_sine) < FAR * sine
+    y = jnp.where(inside, y_sine / jnp.where(inside, sine, 1), FAR * jnp.sign(y_sine))
+    return Edge(h, y, y_sine, upper_tail(jnp.abs(y)))
 
 
-def _tail(apex: Apex) -> Array:
-    level = apex.h == apex.g
-    return _half_wedge(apex.h, apex.y, level, apex.half) + _half_wedge(apex.g, apex.z, level, apex.half)
+def _tail(wedge: Wedge) -> Array:
+    level = wedge.first.foot == wedge.second.foot
+    return _half_wedge(wedge.first, wedge, level) + _half_wedge(wedge.second, wedge, level)
 
 
-def _hinge(apex: Apex, tail: Array) -> Array:
+def _hinge(wedge: Wedge, tail: Array) -> Array:
     """E[max(U - h, 0) max(V - g, 0)] = (c + h g) L - g n(h) Q(y) - h n(g) Q(z) + sine n(h) n(y). (D20)"""
-    edges = apex.g * _edge(apex.h, apex.y) + apex.h * _edge(apex.g, apex.z)
-    return (apex.c + apex.h * apex.g) * tail - edges + apex.sine * _bell(apex.h) * _bell(apex.y)
+    first, second = wedge.first, wedge.second
+    edges = second.foot * _mass(first) + first.foot * _mass(second)
+    return (wedge.c + first.foot * second.foot) * tail - edges + wedge.sine * _bell(first.foot) * _bell(first.apex)
 
 
-def _half_wedge(h: Array, y: Array, level: Array, half: tuple[Array, Array]) -> Array:
+def _half_wedge(edge: Edge, wedge: Wedge, level: Array) -> Array:
     """P(X > h, Y > X y/h) = Q(h)/2 - T(h, y/h) of independent X, Y. (D21)
 
-    T beyond slope 1 is reflected, T(h, t) + T(y, 1/t) = Q(h)/2 + Q(y)/2 - Q(h) Q(y).  At equal thresholds the
-    slope is tan(theta/2), whatever h is.
+    T beyond slope 1 is reflected, T(h, t) + T(y, 1/t) = Q(h)/2 + Q(y)/2 - Q(h) Q(y).  Where both edges are as far
+    from the origin (`level`) the slope is tan(theta/2), whatever h is.
     """
-    far = jnp.abs(y)
+    h, far, negative = edge.foot, jnp.abs(edge.apex), edge.apex < 0
     low, high = jnp.minimum(h, far), jnp.maximum(h, far)
-    slope = jnp.where(level, half[0], ratio(low, high))
-    near = jnp.where(level, half[1], far <= h)
-    owen, cut, outer = _owen(high, slope), upper_tail(h), upper_tail(far)
-    turned = jnp.where(near, owen, outer * (0.5 - cut) - owen)
-    return jnp.where(near, cut / 2, jnp.where(y < 0, cut, 0)) - jnp.where(y < 0, -turned, turned)
+    near = jnp.where(level, wedge.acute, far <= h)
+    owen, cut = _owen(high, jnp.where(level, wedge.half, ratio(low, high))), upper_tail(h)
+    turned = jnp.where(near, owen, edge.beyond * (0.5 - cut) - owen)
+    return jnp.where(near, cut / 2, jnp.where(negative, cut, 0)) - jnp.where(negative, -turned, turned)
 
 
 def _owen(h: Array, t: Array) -> Array:
@@ -166,9 +170,9 @@ def even_rule(count: int) -> tuple[list[float], list[float]]:
     return x[count:].tolist(), w[count:].tolist()
 
 
-def _edge(h: Array, y: Array) -> Array:
-    """n(h) Q(y): the density on the line U = h, beyond the apex."""
-    return _bell(h) * upper_tail(y)
+def _mass(edge: Edge) -> Array:
+    """n(h) Q(y): the density on the edge."""
+    return _bell(edge.foot) * jnp.where(edge.apex < 0, 1 - edge.beyond, edge.beyond)
 
 
 def _bell(x: Array) -> Array:

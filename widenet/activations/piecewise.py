@@ -8,6 +8,7 @@ the same with steps.  A kink that few samples reach so adds little, and nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -23,20 +24,20 @@ Levels = tuple[Sequence[Any], Sequence[Any]]  # jumps, values left to right
 
 
 class Hinges(NamedTuple):
-    """Where a function bends or jumps, turned so that every threshold is positive."""
+    """Where a function bends or jumps, turned so that every threshold is positive; arrays of one length."""
 
-    base: Any  # the slope, or the value, of the piece that holds zero, left of a kink at zero
-    signs: list[Array]
-    thresholds: list[Array]
-    jumps: list[Array]
+    base: Array  # the slope, or the value, of the piece that holds zero, left of a kink at zero
+    signs: Array
+    thresholds: Array
+    jumps: Array
 
 
 def hinges(kinks: Sequence[Any], values: Sequence[Any], dtype: Any) -> Hinges:
     """The hinges of slopes or levels `values`, left to right, between `kinks`."""
-    at = [jnp.asarray(b, dtype) for b in kinks]
-    jumps = [after - before for before, after in pairwise(values)]
-    base = values[0] + sum(jnp.where(b < 0, jump, 0) for b, jump in zip(at, jumps, strict=True))
-    return Hinges(base, [jnp.where(b < 0, -1, 1).astype(dtype) for b in at], [jnp.abs(b) for b in at], jumps)
+    at, heights = (jnp.stack([jnp.asarray(x, dtype) for x in row]) for row in (kinks, values))
+    jumps = heights[1:] - heights[:-1]
+    base = heights[0] + jnp.sum(jnp.where(at < 0, jumps, 0))
+    return Hinges(base, jnp.where(at < 0, -1, 1).astype(dtype), jnp.abs(at), jumps)
 
 
 def linear_value(u: Array, kinks: Sequence[Any], slopes: Sequence[Any], value: Any) -> Array:
@@ -57,8 +58,7 @@ def constant_value(u: Array, kinks: Sequence[Any], levels: Sequence[Any]) -> Arr
 def linear_mean(q: Array, kinks: Sequence[Any], slopes: Sequence[Any], value: Any) -> Array:
     """E phi(u) = phi(0) + sum_i d_i E max(z p - |b_i|, 0). (D20)"""
     own = hinges(kinks, slopes, q.dtype)
-    bends = (jump * single_hinge(q, b) for b, jump in zip(own.thresholds, own.jumps, strict=True))
-    return value + jnp.zeros_like(q) + sum(bends)
+    return value + jnp.sum(own.jumps * single_hinge(q[..., None], own.thresholds), -1)
 
 
 def constant_mean(q: Array, kinks: Sequence[Any], levels: Sequence[Any]) -> Array:
@@ -74,40 +74,33 @@ def linear_pair(q1: Array, q2: Array, k: Array, left: Parts, right: Parts) -> Ar
     bend1, bend2 = linear_mean(q1, kinks1, slopes1, 0.0), linear_mean(q2, kinks2, slopes2, 0.0)
     affine = value1 * value2 + value1 * bend2 + value2 * bend1
     by_stein = one.base * two.base + one.base * _mean_step(two, q2) + two.base * _mean_step(one, q1)
-    return affine + k * by_stein + _over_pairs(joint_hinge, q1, q2, k, one, two)
+    return affine + k * by_stein + _over_pairs(joint_hinge, (q1, q2, k), one, two)
 
 
 def constant_pair(q1: Array, q2: Array, k: Array, left: Levels, right: Levels) -> Array:
     """E[phi(u) psi(v)] of two piecewise constant functions. (D21)"""
     one, two = hinges(*left, k.dtype), hinges(*right, k.dtype)
     single = one.base * two.base + one.base * _mean_step(two, q2) + two.base * _mean_step(one, q1)
-    return single + _over_pairs(joint_tail, q1, q2, k, _signed(one), _signed(two))
+    steps = [own._replace(jumps=own.signs * own.jumps) for own in (one, two)]
+    return single + _over_pairs(joint_tail, (q1, q2, k), *steps)
 
 
 def _mean_step(own: Hinges, q: Array) -> Array:
     """E of sum_i sigma_i d_i step(sigma_i u - |b_i|), the derivative of the hinges."""
-    p = root(q)
-    turned = _signed(own)
-    steps = (jump * upper_tail(threshold(b, p)) for b, jump in zip(turned.thresholds, turned.jumps, strict=True))
-    return jnp.zeros_like(q) + sum(steps)
+    steps = upper_tail(threshold(own.thresholds, root(q)[..., None]))
+    return jnp.sum(own.signs * own.jumps * steps, -1)
 
 
-def _signed(own: Hinges) -> Hinges:
-    return own._replace(jumps=[sign * jump for sign, jump in zip(own.signs, own.jumps, strict=True)])
-
-
-def _over_pairs(rule: Callable[..., Array], q1: Array, q2: Array, k: Array, one: Hinges, two: Hinges) -> Array:
-    """sum_ij d_i d_j rule(|b_i|, |b_j|) at the covariance sigma_i sigma_j k."""
-    pairs = [
-        (sign1 * sign2, a, b, jump1 * jump2)
-        for sign1, a, jump1 in zip(*one[1:], strict=True)
-        for sign2, b, jump2 in zip(*two[1:], strict=True)
-    ]
+@partial(jax.jit, static_argnums=0)  # outside of another jit a scan would be compiled at every call
+def _over_pairs(rule: Callable[..., Array], covariances: tuple[Array, ...], one: Hinges, two: Hinges) -> Array:
+    """sum_ij d_i d_j rule(|b_i|, |b_j|) at the covariance sigma_i sigma_j k; one pair at a time, to save memory."""
+    q1, q2, k = covariances
+    first, second = (x.ravel() for x in jnp.indices((len(one.jumps), len(two.jumps))))
+    signs, weights = one.signs[first] * two.signs[second], one.jumps[first] * two.jumps[second]
 
     def add(total: Array, pair: tuple[Array, ...]) -> tuple[Array, None]:
-        sign, a, b, weight = pair
+        sign, weight, a, b = pair
         return total + weight * rule(q1, q2, sign * k, a, b), None
 
-    total = jnp.zeros_like(q1 + q2 + k)
-    columns = tuple(jnp.stack([jnp.asarray(x, k.dtype) for x in column]) for column in zip(*pairs, strict=True))
-    return jax.lax.scan(add, total, columns)[0]
+    pairs = signs, weights, one.thresholds[first], two.thresholds[second]
+    return jax.lax.scan(add, jnp.zeros_like(q1 + q2 + k), pairs)[0]
