@@ -18,7 +18,7 @@ def test_quick_run_passes_all_but_what_needs_depth_50000_or_10000_points(tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "result.json").read_text())
     assert [(claim["where"], claim["claim"]) for claim in found["claims"] if claim["verdict"] != "pass"] == [
-        ("taxonomy", "the same for the NTK of relu, 50000 layers, 100 training points"),
+        ("taxonomy", "the same for that of relu, 50000 layers, 100 training points"),
         ("experiments, S^1", "smallest accuracy at alpha = d - that of alpha = 0.89"),
         ("experiments, S^2", "smallest accuracy at alpha = d - that of alpha = 0.89"),
     ]
