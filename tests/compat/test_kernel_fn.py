@@ -126,9 +126,17 @@ def test_covariances_of_sign_between_positions_are_right():
     np.testing.assert_allclose(kernel.cov1, pooled, rtol=1e-8)
 
 
+def test_hermite_polynomials_are_right_for_any_variance():
+    """E[(u^2 - 1)(v^2 - 1)] / 2; the peer takes the variances for one."""
+    before = stax.Dense(4, 1.5, 0.2)[2](data()["v1"])
+    q, k = before.cov1, before.nngp
+    exact = (q[:, None] * q + 2 * k**2 - q[:, None] - q + 1) / 2
+    np.testing.assert_allclose(stax.Hermite(2)[2](before).nngp, exact)
+
+
 def someone_elses():
     """A layer that maps kernels to kernels."""
-    return (lambda rng, shape: (shape, ())), (lambda params, x, **_: x), (lambda kernel, **_: kernel)
+    return (lambda _, shape: (shape, ())), (lambda _, x, **__: x), (lambda kernel, **_: kernel)
 
 
 def test_a_layer_put_together_by_the_decorators_works_and_others_are_refused():
@@ -162,6 +170,13 @@ REFUSED = {
         "diagonal_spatial=False",
     ),
     "half a pattern": (lambda: KERNEL(X, X, pattern=(None, S)), NotImplementedError, "both graphs"),
+    "masks of different windows": (
+        lambda: stax.serial(
+            stax.FanOut(2), stax.parallel(stax.Conv(4, (2,), (2,)), stax.Conv(4, (3,), (2,), "SAME")), stax.FanInSum()
+        )[2](S, mask_constant=0.0),
+        NotImplementedError,
+        "different windows",
+    ),
     "masks through resizing": (
         lambda: stax.ImageResize((-1, 3, -1), "linear")[2](S, mask_constant=0.0),
         NotImplementedError,

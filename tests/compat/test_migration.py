@@ -55,7 +55,10 @@ f_lin = nt.linearize(apply_fn, params)
 def test_code_of_the_peers_readme_runs_with_its_import_changed():
     rng = np.random.default_rng(0)
     scope = {"key": jax.random.PRNGKey(0), "y_train": jnp.asarray(rng.normal(size=(4, 10)))}
-    scope |= {"x_train": jnp.asarray(rng.normal(size=(4, 8, 8, 3))), "x_test": jnp.asarray(rng.normal(size=(2, 8, 8, 3)))}
+    scope |= {
+        "x_train": jnp.asarray(rng.normal(size=(4, 8, 8, 3))),
+        "x_test": jnp.asarray(rng.normal(size=(2, 8, 8, 3))),
+    }
     code = WIDE_RESNET.replace("import neural_tangents as", "import widenet.compat.neural_tangents as")
     exec(code.replace("from neural_tangents import", "from widenet.compat.neural_tangents import"), scope)
     assert scope["both"].ntk.shape == scope["both"].nngp.shape == scope["y_test"].shape == (2, 10)

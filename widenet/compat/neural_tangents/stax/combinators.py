@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from widenet.compat.neural_tangents.stax.diagonal import Diagonal
-from widenet.compat.neural_tangents.stax.node import Axes, Context, Grid, Layer, Node, Tree, grid_of, position_axes
+from widenet.compat.neural_tangents.stax.node import Context, Grid, Layer, Node, Tree, grid_of, position_axes
 from widenet.compat.neural_tangents.stax.triple import Triple, layer_of, simple, triple
 from widenet.layers.combine import add_up, concatenate, scale
 from widenet.layers.positions import mix
@@ -129,7 +129,7 @@ def _fan_in(name: str, join: Any) -> Triple:
         if len(shapes) > 1:
             raise ValueError(f"{name} needs branches of one shape (positions, channels); got {sorted(shapes)}.")
         wide = [as_wide(node) for node in nodes] if _mixed_channels(nodes) else nodes
-        return _joint(nodes).after(join(wide))
+        return _joint(name, nodes, context).after(join(wide))
 
     return triple(Layer(name, build))
 
@@ -139,8 +139,13 @@ def _check_branches(name: str, nodes: Tree) -> None:
         raise ValueError(f"{name} joins several inputs: put FanOut and parallel before it, or give a tuple of arrays.")
 
 
-def _joint(nodes: Sequence[Node]) -> Node:
-    """What the branches have in common; where it differs, masks cannot be followed."""
+def _joint(name: str, nodes: Sequence[Node], context: Context) -> Node:
+    """What the branches have in common beside their variables."""
+    first, *rest = (grid_of(node) for node in nodes)
+    if context.masked and any(grid.root != first.root or (grid.index != first.index).any() for grid in rest):
+        raise NotImplementedError(
+            f"{name} of masked branches with different windows is not implemented: use padding='SAME'."
+        )
     return nodes[0]
 
 
@@ -168,7 +173,8 @@ def FanInConcat(axis: int = -1) -> Triple:
         if place == first.axes.batch:
             raise NotImplementedError("FanInConcat along the batch axis is not implemented: concatenate the data.")
         if place == first.axes.channel:
-            return first.after(_channels(nodes, context), channels=sum(node.channels for node in nodes))
+            joint = _joint("FanInConcat", nodes, context)
+            return joint.after(_channels(nodes, context), channels=sum(node.channels for node in nodes))
         return _positions(nodes, position_axes(first).index(place), context)
 
     return triple(Layer("FanInConcat", build))
@@ -210,6 +216,3 @@ def _grid(nodes: Sequence[Node], axis: int) -> Grid:
     if len({grid.root for grid in grids}) > 1:
         raise NotImplementedError("FanInConcat of masked branches with different positions is not implemented.")
     return Grid(grids[0].root, np.concatenate([grid.index for grid in grids], axis))
-
-
-__all__ = ["Axes", "FanInConcat", "FanInProd", "FanInSum", "FanOut", "Identity", "parallel", "repeat", "serial"]

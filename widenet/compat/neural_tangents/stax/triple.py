@@ -9,7 +9,7 @@ from typing import Any
 from widenet.compat.neural_tangents.stax.diagonal import Diagonal
 from widenet.compat.neural_tangents.stax.finite import apply_of, init_of
 from widenet.compat.neural_tangents.stax.infinite import kernel_of
-from widenet.compat.neural_tangents.stax.node import Axes, Build, Context, Layer, Node, check_axes, on_nodes, remasked
+from widenet.compat.neural_tangents.stax.node import Axes, Context, Layer, Node, check_axes, on_nodes, remasked
 
 Triple = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
 
@@ -92,6 +92,3 @@ def named(make: Callable[..., Triple]) -> Callable[..., Triple]:
         return functions
 
     return made
-
-
-__all__ = ["Axes", "Build", "from_net", "layer_of", "named", "simple", "triple"]
