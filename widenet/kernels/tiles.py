@@ -29,8 +29,8 @@ def in_tiles(compute: Callable[..., tuple[Any, ...]], x1: Any, x2: Any, side: in
     features = x1.x if isinstance(x1, Samples) else x1
     as_kind = np.array if isinstance(features, np.ndarray) else jnp.asarray
     if max(n1, n2) <= side:
-        blocks = compute(_on_device(x1), None if x2 is None else _on_device(x2))
-        return tuple(None if block is None else as_kind(block) for block in blocks)
+        whole = compute(_on_device(x1), None if x2 is None else _on_device(x2))
+        return tuple(None if part is None else as_kind(part) for part in whole)
     out: list[np.ndarray | None] = []
     pairs = list(blocks(n1, n2, side, x2 is None))
     for rows, columns in progress(pairs, "kernel tiles"):
