@@ -75,7 +75,7 @@ FULL = Size(
     test=2048,
     draws=6,
 )
-QUICK = Size((2, 2), {(2,): 128, (2, 2): 128}, {(3,): 100, (2, 2): 128}, {(3,): 100}, (64, 128, 256, 512), 512, 4)
+QUICK = Size((2, 2), {(2,): 128, (2, 2): 128}, {(3,): 100, (2, 2): 128}, {(3,): 100}, (64, 128, 256, 512), 256, 4)
 
 RECURSION = Claim("kernel", "largest difference of NNGP and NTK to the paper's recursion", at_most(1e-12))
 LOCAL = Claim("kernel", "the same to a network that shares no weights", at_most(1e-12))
