@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from widenet.activations import hinges
+from widenet.activations import dual as duals
+from widenet.activations import hinges, shifted_relu, stated_error
 
 GAPS = (0.0, 1e-13, 1e-9, 1e-5, 1e-2, 0.4, 1.0, 1.6, 1.999, 2 - 1e-9, 2.0)  # 1 - c
 THRESHOLDS = ((0.0, 0.0), (0.7, 0.7), (0.7, 0.70001), (0.3, 1.2), (0.0, 2.5), (5.0, 4.0))
@@ -16,7 +17,7 @@ SPREADS = (0.5, 1.0, 2.0, 4.0, 8.0)  # knots of the integral in units of the dis
 
 def reference(gap, h, g):
     """L and E[max(U - h, 0) max(V - g, 0)]: both vanish at c = -1 and have the k-derivatives density and L."""
-    gap, h, g = (mp.mpf(float(x)) for x in (gap, h, g))
+    gap, h, g = map(mp.mpf, (gap, h, g))
     theta = 2 * mp.asin(mp.sqrt(gap / 2))
 
     def density(t):
@@ -41,7 +42,7 @@ def test_values_are_those_of_the_integral_over_the_angle(h, g, dtype, limit):
         for gap in GAPS:
             k = dtype(1 - gap) if gap <= 1 else dtype((2 - gap) - 1)
             got = [float(f(dtype(1), dtype(1), k, h, g)) for f in (hinges.joint_tail, hinges.joint_hinge)]
-            exact = reference(1 - mp.mpf(float(k)), h, g)
+            exact = reference(1 - mp.mpf(float(k)), float(h), float(g))
             np.testing.assert_allclose(got, exact, rtol=0, atol=limit)
 
 
@@ -117,3 +118,15 @@ def test_the_rule_for_owens_function_has_the_accuracy_that_it_states(dtype, limi
     got = hinges._owen(jnp.asarray(h), jnp.asarray(t))
     assert got.dtype == dtype
     np.testing.assert_allclose(got, special.owens_t(h.astype(float), t.astype(float)), rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_errors_are_below_those_stated_also_where_few_samples_pass(dtype):
+    for q in (0.03, 0.1, 1.0, 30.0):
+        phi, stated = shifted_relu(1.0), stated_error(shifted_relu(1.0), q, dtype)
+        for c in (0.9, 0.3, -0.5):
+            args = [dtype(x) for x in (q, q, c * q)]
+            with mp.workdps(25):
+                gap, h = 1 - mp.mpf(float(args[2])) / mp.mpf(float(args[0])), 1 / mp.sqrt(mp.mpf(float(args[0])))
+                exact = float(args[0]) * reference(gap, h, h)[1]
+            assert abs(float(duals.dual(phi, *args)) - exact) < stated

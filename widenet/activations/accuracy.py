@@ -8,9 +8,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from widenet.activations.activation import Activation, with_dtype
-from widenet.activations.dual import second_moment
+from widenet.activations.activation import Activation, Times, derivative, with_dtype
+from widenet.activations.dual import mean, second_moment
 from widenet.activations.hermite_series import NODES, coefficients, square, terms_of, trapezoid
+from widenet.activations.numerics import ratio
 from widenet.activations.split_rule import count_of, rule
 from widenet.precision import float64
 
@@ -21,7 +22,8 @@ PROBES = (-1.0, -0.9, 0.0, 0.5, 0.99, 1.0)  # correlations at which the split ru
 def stated_error(phi: Activation, q: float, dtype: Any = None) -> float:
     """A bound on the error of dual(phi, q, q, k), |k| <= q, in the precision `dtype` (by default jax's own). (D19)
 
-    Closed form: rounding.  Hermite series: E phi^2 - sum_(j<J) a_j^2, what the terms left out weigh
+    Closed form: rounding, relative to E phi^2 + E u^4 phi'^2 / q, whose second term is what cancels where few samples
+    reach a kink.  Hermite series: E phi^2 - sum_(j<J) a_j^2, what the terms left out weigh
     at |c| = 1 (at correlation c it is |c|^J times that), and what doubling the nodes changes.  Split
     rule: what doubling the nodes changes.  For `slope` ask for derivative(phi).
     """
@@ -31,9 +33,16 @@ def stated_error(phi: Activation, q: float, dtype: Any = None) -> float:
         phi, q_ = with_dtype(phi, jnp.float64), jnp.asarray(float(q), jnp.float64)
         size = abs(float(second_moment(phi, q_)))
         if phi.closed is not None:
-            return rounding * size
+            return rounding * (size + _reach(phi, q_))
         found = _doubling(phi, q_, count_of(dtype)) if phi.breakpoints else _tail(phi, q_, terms_of(dtype))
     return found + rounding * size
+
+
+def _reach(phi: Activation, q: Any) -> float:
+    """E u^4 phi'^2 / q of a kinked function."""
+    prime = derivative(phi)
+    far = Activation("", Times(prime.fn, degree=4, power=2), prime.params, kinks=prime.kinks, continuous=False)
+    return float(ratio(mean(far, q), q)) if phi.breakpoints else 0.0
 
 
 def _tail(phi: Activation, q: Any, terms: int) -> float:
