@@ -92,3 +92,14 @@ def test_parts_that_do_not_exist_are_refused(source, message, tmp_path, capsys, 
     monkeypatch.delenv("WIDENET_DATA", raising=False)
     assert main(["kernel", source, "--net", "mlp", "--out", str(tmp_path / "K.npz")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("net", "low", "high"), [("gru", 1e-9, 1e-3), ("rnn", 0, 0)])
+def test_errors_of_integrals_are_written_if_asked(net, low, high, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", X[:2, :2])
+    out = tmp_path / "K.npz"
+    assert main(["kernel", str(tmp_path / "x.npy"), "--net", net, "--get", "nngp", "--error", "--out", str(out)]) == 0
+    with np.load(out) as written:
+        assert written.files == ["nngp", "nngp_error"]
+        assert low <= written["nngp_error"].max() <= high
+    assert "nngp_error at most" in capsys.readouterr().out

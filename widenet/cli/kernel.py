@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--net", required=True, help=NET_HELP)
     parser.add_argument("--out", required=True, metavar="K.npz", help="where to write nngp and ntk")
     parser.add_argument("--get", choices=("both", "nngp", "ntk"), default="both", help="default: both")
+    parser.add_argument(
+        "--error",
+        action="store_true",
+        help="the standard error of what is integrated numerically, too (4 times the work)",
+    )
     parser.add_argument("--rows", type=positive, metavar="N", help="take the first N rows only")
     parser.add_argument("--float32", action="store_true", help="compute in float32 (default: float64)")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
@@ -54,11 +59,17 @@ def run(options: argparse.Namespace) -> None:
         kernels: dict[str, Any] = wn.kernel(net)(x1, x2)._asdict()
     else:
         kernels = {options.get: getattr(wn, options.get)(net)(x1, x2)}
+    if options.error:
+        errors = wn.kernel_error(net)(x1, x2)._asdict()
+        kernels |= {f"{name}_error": errors[name] for name in list(kernels)}
     print(f"computed in {time.perf_counter() - begin:.1f} s")
     save(options.out, force=options.force, **kernels)
     print(f"wrote {options.out} ({', '.join(kernels)})", flush=True)
     for name, k in kernels.items():  # eigenvalues take longer than the kernel: what is computed is safe by now
-        print(f"{name:5} {describe(k, square=x2 is None)}", flush=True)
+        if name.endswith("_error"):
+            print(f"{name:5} at most {k.max():.2g} (0: in closed form)")
+        else:
+            print(f"{name:5} {describe(k, square=x2 is None)}", flush=True)
 
 
 def describe(k: Any, *, square: bool) -> str:

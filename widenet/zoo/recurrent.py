@@ -70,8 +70,9 @@ def gru(
 
     z = gate(g_z), r = gate(g_r), s_t = s_{t-1} + z (phi(g_m) - s_{t-1}), where g_m reads r s_{t-1}
 
-    Tied gates depend on the state, and the kernel reading integrates them numerically (`kernel_error` says how well):
-    its time grows with the square of the number of steps and more.  tied=False without a mask is closed form.
+    Tied gates depend on the state, and the kernel reading integrates them numerically: its time grows with the square
+    of the number of steps and more, and so does its error, which `kernel_error` states and more `points` lower.
+    tied=False without a mask is closed form.
     Source: cho2014, eq. (5)-(8).
     """
 
@@ -103,7 +104,8 @@ def lstm(
 
     c_t = gate(g_f) c_{t-1} + gate(g_i) phi(g_m),  s_t = gate(g_o) phi(c_t)
 
-    Integrated numerically, as `gru`; the leaves of c_t are those of all steps, tied or not.
+    Integrated numerically, as `gru`, in more dimensions: percents of error at 8 steps with the default points.  The
+    leaves of c_t are those of all steps, tied or not.
     Source: hochreiter1997, with the forget gate of gers2000.
     """
 
