@@ -141,6 +141,13 @@ def test_gradients_reach_what_a_function_is_made_from_inside_jit():
         assert float(gradient) == pytest.approx(difference, rel=1e-7)
 
 
+def test_an_infinite_clip_has_no_gradient_and_the_threshold_has_that_of_a_shifted_relu():
+    by_tau, by_m = jax.grad(lambda tau, m: duals.dual(acts.crelu(tau, m), Q1, Q2, K), (0, 1))(0.4, np.inf)
+    shifted = jax.grad(lambda tau: duals.dual(acts.shifted_relu(tau), Q1, Q2, K))(0.4)
+    assert float(by_tau) == pytest.approx(float(shifted), rel=1e-14)
+    assert float(by_m) == 0
+
+
 def test_dynamic_tanh_is_tanh_at_another_variance():
     alpha, gamma, beta = 0.7, 1.4, 0.3
     phi, args = acts.dyt(alpha, gamma, beta), [alpha**2 * x for x in (Q1, Q2, K)]
