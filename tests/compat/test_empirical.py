@@ -9,9 +9,11 @@ import widenet as wn
 import widenet.compat.neural_tangents as nt
 from tests.compat.calls import function, grid
 from tests.compat.golden import data
+from widenet.precision import float64
 
-PARAMS = tuple(data()[f"w{i}"] for i in range(3))
-X1, X2 = data()["v1"], data()["v2"]
+with float64():
+    PARAMS = tuple(data()[f"w{i}"] for i in range(3))
+    X1, X2 = data()["v1"], data()["v2"]
 
 
 def full_kernel(f, x1, x2):
@@ -70,7 +72,7 @@ def test_a_key_is_one_draw_for_equal_batches_and_two_for_others():
 
 
 def test_both_kernels_come_in_the_containers_of_the_peer():
-    kernel_fn = nt.empirical_kernel_fn(function)
+    kernel_fn = nt.empirical_kernel_fn(function, trace_axes=())
     both = kernel_fn(X1, X2, None, PARAMS)
     assert set(both) == {"grid", "sum"}
     assert both["sum"]._fields == ("nngp", "ntk")
@@ -78,3 +80,9 @@ def test_both_kernels_come_in_the_containers_of_the_peer():
     np.testing.assert_array_equal(kernel_fn(X1, X2, "ntk", PARAMS)["sum"], both["sum"].ntk)
     with pytest.raises(KeyError, match="'nngp', 'ntk' or both"):
         kernel_fn(X1, X2, "cov1", PARAMS)
+
+
+def test_outputs_without_channels_are_refused_with_the_remedy():
+    for implementation in (1, 2):
+        with pytest.raises(ValueError, match=r"trace_axes=\(\) for outputs"):
+            nt.empirical_ntk_fn(lambda p, x: grid(p, x)[:, 0, 0], implementation=implementation)(X1, X2, PARAMS)

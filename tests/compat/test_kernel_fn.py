@@ -8,6 +8,7 @@ import pytest
 import widenet.compat.neural_tangents as nt
 from tests.compat.golden import data
 from widenet.compat.neural_tangents import stax
+from widenet.precision import float64
 
 MLP = stax.serial(stax.Dense(8, 1.3, 0.4), stax.Relu(), stax.Dense(2))
 CNN = stax.serial(stax.Conv(8, (3,)), stax.Relu(), stax.GlobalAvgPool(), stax.Dense(2))
@@ -153,7 +154,8 @@ def test_a_layer_put_together_by_the_decorators_works_and_others_are_refused():
         stax.serial(stax.Dense(1), someone_elses())
 
 
-X, S = data()["v1"], data()["s1"]
+with float64():
+    X, S = data()["v1"], data()["s1"]
 REFUSED = {
     "get nothing": (lambda: KERNEL(X, get=()), ValueError, "('nngp', 'ntk')"),
     "get a name twice": (lambda: KERNEL(X, get=("ntk", "ntk")), ValueError, "different names"),

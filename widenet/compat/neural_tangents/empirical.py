@@ -210,9 +210,20 @@ def _axes(axes: Axes, rank: int) -> list[int]:
     return [axis % rank for axis in ((axes,) if isinstance(axes, int) else tuple(axes))]
 
 
-def _labels(rank: int, trace_axes: Axes, diagonal_axes: Axes) -> tuple[list[int], list[int], list[int]]:
-    """einsum labels of the outputs of x1, of x2, and of the kernel."""
+def _labels(
+    one: tuple[int, ...], two: tuple[int, ...], trace_axes: Axes, diagonal_axes: Axes
+) -> tuple[list[int], list[int], list[int]]:
+    """einsum labels of outputs of these shapes for x1, for x2, and of the kernel.
+
+    Raises: ValueError where axes that are paired have different sizes.
+    """
+    rank = len(one)
     traced, diagonal = _axes(trace_axes, rank), _axes(diagonal_axes, rank)
+    if any(one[i] != two[i] for i in traced + diagonal):
+        raise ValueError(
+            f"trace_axes={trace_axes} and diagonal_axes={diagonal_axes} need equal sizes, but outputs have the shapes "
+            f"{one} and {two}: give trace_axes=() for outputs [n]."
+        )
     left = list(range(rank))
     right = [i if i in traced or i in diagonal else rank + i for i in left]
     out = [label for i in left if i not in traced for label in dict.fromkeys((left[i], right[i]))]
@@ -221,7 +232,7 @@ def _labels(rank: int, trace_axes: Axes, diagonal_axes: Axes) -> tuple[list[int]
 
 def contracted(a: jax.Array, b: jax.Array, rank: int, trace_axes: Axes, diagonal_axes: Axes) -> jax.Array:
     """Inner products over all axes behind the first `rank`, which are those of the outputs; traces are means."""
-    left, right, out = _labels(rank, trace_axes, diagonal_axes)
+    left, right, out = _labels(a.shape[:rank], b.shape[:rank], trace_axes, diagonal_axes)
     rest = list(range(2 * rank, 2 * rank + a.ndim - rank))
     size = math.prod(a.shape[i] for i in _axes(trace_axes, rank))
     return jnp.einsum(a, left + rest, b, right + rest, out, precision=HIGHEST) / size
@@ -229,6 +240,6 @@ def contracted(a: jax.Array, b: jax.Array, rank: int, trace_axes: Axes, diagonal
 
 def reduced(kernel: jax.Array, rank: int, trace_axes: Axes, diagonal_axes: Axes) -> jax.Array:
     """A kernel `[*out1, *out2]` with its traces and diagonals taken."""
-    left, right, out = _labels(rank, trace_axes, diagonal_axes)
+    left, right, out = _labels(kernel.shape[:rank], kernel.shape[rank:], trace_axes, diagonal_axes)
     size = math.prod(kernel.shape[i] for i in _axes(trace_axes, rank))
     return jnp.einsum(kernel, left + right, out) / size

@@ -13,7 +13,7 @@ import numpy as np
 
 from widenet.compat.neural_tangents.stax.masked_array import MaskedArray
 from widenet.compat.neural_tangents.stax.node import Axes, Context, Layer, Node, is_branch, leaves, map_tree, settled
-from widenet.program.samples import Samples, samples
+from widenet.program.samples import samples
 
 
 class Spec(NamedTuple):
@@ -138,8 +138,6 @@ def in_order(x: Any, axes: Axes) -> Any:
 
 def as_floats(x: Any) -> Any:
     """Integers and booleans as jax's default float, and float16 as well, as the peer does."""
-    if isinstance(x, Samples):
-        return x
     return x.astype(jnp.result_type(float)) if x.dtype != jnp.result_type(float) else x
 
 
