@@ -6,7 +6,7 @@ Claim: a network of non-overlapping patches learns a function of a meta-patch at
     dimension of this meta-patch; its own functions at random weights, of all inputs, stay cursed
 Expected: eigenvalues rank^-(1 + 2 nu / d_eff), nu = 1/2 (NTK), 3/2 (NNGP), and k^-(2 nu + d_eff(l)) in sector l; test
     error n^-(1 / d_eff) if teacher and student are alike
-Minutes: 7 (full, 2 cores), 0.4 (--quick, 2 cores)
+Minutes: 9 (full, 2 cores), 0.4 (--quick, 2 cores)
 Command: python paper_repro/wide_cnn.py [--quick] [--out DIR] [--seed N]
 
 A network is its filter sizes (s_1, ..., s_L): convolutions whose stride is their window, relu after each, a dense
