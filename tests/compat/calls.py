@@ -128,13 +128,10 @@ def empirical(nt, x):
     params, x1, x2 = tuple(x[f"w{i}"] for i in range(3)), x["v1"], x["v2"]
     out = {}
     choices = {"mean": {}, "full": {"trace_axes": ()}, "mixed": {"trace_axes": (1,), "diagonal_axes": (2,)}}
-    choices["rows"] = {"trace_axes": (1, 2), "diagonal_axes": (0,)}
     for name, axes in choices.items():
-        if name != "rows":
-            out[f"{name}_nngp"] = nt.empirical_nngp_fn(grid, **axes)(x1, x2, params)
-            out[f"{name}_ntk"] = nt.empirical_ntk_fn(grid, **axes)(x1, x2, params)
-            out[f"{name}_sliced"] = nt.empirical_ntk_fn(grid, vmap_axes=0, **axes)(x1, x2, params)
-        out[f"{name}_own"] = nt.empirical_ntk_fn(grid, implementation=2, **axes)(x1, None, params)
+        out[f"{name}_nngp"] = nt.empirical_nngp_fn(grid, **axes)(x1, x2, params)
+        out[f"{name}_ntk"] = nt.empirical_ntk_fn(grid, **axes)(x1, x2, params)
+    out["rows"] = nt.empirical_ntk_fn(grid, (1, 2), (0,))(x1, None, params)
     both = nt.empirical_kernel_fn(grid)(x1, x2, BOTH, params)
     out |= {f"both_{q}": getattr(both, q) for q in BOTH}
     tree = nt.empirical_ntk_fn(function, trace_axes=())(x1, x2, params)

@@ -47,8 +47,7 @@ def finite(x):
     for name, (init_fn, apply_fn, _) in nets.finite(nt.stax).items():
         _, params = init_fn(jax.random.PRNGKey(0), x["f"].shape)
         yield f"{name}/out", apply_fn(params, x["f"])
-        for axes in ((-1,), ()):
-            yield f"{name}/ntk{len(axes)}", nt.empirical_ntk_fn(apply_fn, trace_axes=axes)(x["f"], None, params)
+        yield f"{name}/ntk", nt.empirical_ntk_fn(apply_fn, trace_axes=())(x["f"], None, params)
         for i, (w, b) in enumerate(p for p in params if p != ()):
             yield f"{name}/w{i}", w
             yield f"{name}/b{i}", np.zeros(0) if b is None else b

@@ -9,6 +9,10 @@ from tests.compat.golden import GOLDEN, agree, data, parts
 from tests.compat.names import public_names
 
 CALLS = calls(nt.stax)
+LONG = {  # whose layers are in quicker calls too
+    *("masked_valid", "standard", "aggregate_rows", "norm_all", "concat_positions", "attention_concat"),
+    *("mse_of_all_outputs", "image_slice"),
+}
 LACKING = {"experimental"}  # models of TensorFlow
 RICHER = {  # `to_dense` is a function there, and the number of points is not needed here
     "Aggregate aggregate_axis=None batch_axis=0.0 channel_axis=-1.0 to_dense implementation='DENSE'",
@@ -16,7 +20,7 @@ RICHER = {  # `to_dense` is a function there, and the number of points is not ne
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in CALLS])
 def test_a_call_gives_what_the_peer_gives(name):
     made, expected = CALLS[name](nt, data()), parts(name)
     assert set(made) == set(expected)

@@ -69,7 +69,7 @@ def test_results_have_the_default_float_of_jax():
     assert KERNEL(np.ones((2, 3), np.int32), get="ntk").dtype == jnp.float32
 
 
-@pytest.mark.parametrize("size", [2, 4, 100])
+@pytest.mark.parametrize("size", [2, 100])
 def test_blocks_give_what_the_whole_gives(size):
     x1, x2 = data()["x"][:5], data()["t"][:3]
     whole, blocks = KERNEL(x1, x2), nt.batch(KERNEL, size, store_on_device=False)(x1, x2)
@@ -86,9 +86,9 @@ def test_blocks_of_kernels_graphs_and_empirical_kernels():
     kernel = KERNEL(data()["x"], data()["t"])
     np.testing.assert_allclose(nt.batch(after, 2)(kernel).ntk, after(kernel).ntk, rtol=1e-12)
     graph = stax.serial(stax.Dense(4), stax.Aggregate(aggregate_axis=1), stax.GlobalSumPool())[2]
-    x1, x2, pattern = data()["i1"], data()["i2"], (data()["p1"], data()["p2"])
+    x1, x2, pattern = data()["i1"][:, :, 0], data()["i2"][:, :, 0], (data()["p1"], data()["p2"])
     whole = graph(x1, x2, "ntk", pattern=pattern)
-    np.testing.assert_allclose(nt.batch(graph, 2)(x1, x2, "ntk", pattern=pattern), whole, rtol=1e-12)
+    np.testing.assert_allclose(nt.batch(graph, 1)(x1, x2, "ntk", pattern=pattern), whole, rtol=1e-12)
     init_fn, apply_fn, _ = MLP
     params = init_fn(jax.random.PRNGKey(0), (1, 5))[1]
     ntk_fn = nt.empirical_ntk_fn(apply_fn)
