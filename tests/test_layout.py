@@ -33,6 +33,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "finite": {"program", "activations", "layers"},
     "batches": {"program", "activations"},
     "predict": set(),
+    "scale": {"program", "kernels", "predict"},
     "datasets": set(),
     "compat": READINGS,
     "repro": {PUBLIC},

@@ -16,7 +16,7 @@ _NAMES = {
     "widenet.program.show": "show",
     "widenet.layers.layer": "serial bind add",
     "widenet.layers.dense": "dense",
-    "widenet.layers.combine": "scale residual add_up concatenate dropout",
+    "widenet.layers.combine": "residual add_up concatenate dropout",
     "widenet.layers.convolution": "conv conv_local conv_transpose conv_depthwise",
     "widenet.layers.pooling": "average_pool sum_pool resize",
     "widenet.layers.normalization": "layer_norm rms_norm batch_norm",
@@ -39,7 +39,12 @@ _NAMES = {
         empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
-_MODULES = {"zoo": "widenet.zoo", "predict": "widenet.predict", "datasets": "widenet.datasets"}
+_MODULES = {
+    "zoo": "widenet.zoo",
+    "predict": "widenet.predict",
+    "datasets": "widenet.datasets",
+    "scale": "widenet.scale",
+}
 
 __all__ = [*_HOME, *_MODULES]
 
