@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help demo test test-all check clean
+.PHONY: help demo test test-all check bench clean
 .DELETE_ON_ERROR:  # a half-made environment is made again
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test      install and run the tests (minutes)"
 	@echo "make test-all  the slow tests too"
 	@echo "make check     ruff and mypy"
+	@echo "make bench     times and memory against neural-tangents, an hour: benchmarks/results/"
 	@echo "make clean     remove $(VENV) and what the commands wrote"
 
 $(BIN)/python:
@@ -47,6 +48,12 @@ check: $(VENV)/.test
 	@$(BIN)/ruff format --check .
 	@echo "==> mypy"
 	@$(BIN)/mypy
+
+bench: $(VENV)/.demo
+	@echo "==> an environment for neural-tangents"
+	@./benchmarks/make_peer.sh $(VENV)/peer
+	@echo "==> timing"
+	@$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -17,7 +17,7 @@ from widenet.precision import float64
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "widenet").rglob("*.py"))
-SCRIPTS = sorted(path for folder in ("tests", "paper_repro") for path in (ROOT / folder).rglob("*.py"))
+SCRIPTS = sorted(path for folder in ("tests", "paper_repro", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 PAGES = sorted((ROOT / "theory").glob("*.md"))
 FLOOR = {"precision", "progress", "checks", "memory"}  # what every room stands on
 PUBLIC = ""  # `import widenet`: every public name at once
