@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -110,19 +109,9 @@ def kernel(
         x2 = as_data(x2, "x2")
         same_features(x1, x2)
     found = open_or_make(path, net, x1, x2, tile=tile, get=check_get(get), resume=resume)
-    todo = to_do(found)
+    for k in found.kernels.values():
+        k.remove_corrupt()
+    todo = found.missing()
     for _ in progress(engine(Job(found, net), todo), "kernel tiles", len(todo)):
         pass
     return found
-
-
-def to_do(store: KernelStore) -> list[Tile]:
-    """The tiles to compute: those that are missing, and those that are corrupt, whose files are removed."""
-    for name, k in store.kernels.items():
-        k.sweep()
-        corrupt = k.health().corrupt if k.done() else []
-        for tile in corrupt:
-            k.file(tile).unlink(missing_ok=True)
-        if corrupt:
-            warnings.warn(f"{name}: {len(corrupt)} corrupt tiles are computed again: {corrupt[:5]}.", stacklevel=3)
-    return store.missing()

@@ -6,8 +6,10 @@ A tile is there exactly when its file is: Zarr writes another name first and ren
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ FULL, SYMMETRIC, UPPER = "full", "symmetric", "upper"  # of the last two only ti
 ABANDONED = 3600.0  # seconds after which the file of an unfinished write is nobody's
 AHEAD = 4  # tiles that are read while others are worked on
 READ_TOGETHER = 2  # threads that read and check them
+CHECKSUM = 4  # bytes at the end of a file
 
 
 class CorruptTileError(OSError):
@@ -58,14 +61,16 @@ class Tiles:
     array: Any
 
     @classmethod
-    def create(cls, path: Path, shape: tuple[int, int], side: int, dtype: Any, kind: str = FULL) -> Tiles:
+    def create(
+        cls, path: Path, shape: tuple[int, int], side: int, dtype: Any, kind: str = FULL, **attributes: Any
+    ) -> Tiles:
         """An empty matrix of tiles `[side, side]`; a symmetric or upper triangular one keeps half of them.
 
         Raises: FileExistsError if something is there; ValueError for a triangle that is not square.
         """
         if kind != FULL and shape[0] != shape[1]:
             raise ValueError(f"a matrix of kind {kind} is square; got {shape}.")
-        if path.exists():
+        if (path / "zarr.json").exists():
             raise FileExistsError(f"{path} exists; open it, or choose another name.")
         module = zarr()
         array = module.create_array(
@@ -75,7 +80,7 @@ class Tiles:
             dtype=np.dtype(dtype),
             compressors=[module.codecs.Crc32cCodec()],
             fill_value=float("nan"),
-            attributes={"kind": kind},
+            attributes={"kind": kind, **attributes},
             config={"write_empty_chunks": True},
         )
         return cls(path, array)
@@ -148,13 +153,16 @@ class Tiles:
     def read(self, tile: Tile) -> np.ndarray:
         """A tile.  Raises: FileNotFoundError if it is not there, CorruptTileError if it is not what was written."""
         if not self.has(tile):
-            raise FileNotFoundError(f"tile {tile} of {self.path} is missing: resume the computation of the store.")
+            raise self._absent(tile)
         try:
             return np.asarray(self.array[self.slices(tile)])
         except ValueError as error:
             raise CorruptTileError(
                 f"tile {tile} of {self.path} is corrupt: resume the computation of the store, which replaces it."
             ) from error
+
+    def _absent(self, tile: Tile) -> FileNotFoundError:
+        return FileNotFoundError(f"tile {tile} of {self.path} is missing: resume the computation of the store.")
 
     def done(self) -> int:
         """How many tiles are there."""
@@ -188,9 +196,30 @@ class Tiles:
             if time.time() - path.stat().st_mtime > ABANDONED:
                 path.unlink(missing_ok=True)
 
-    def stream(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Rows, columns and entries of every tile that is kept, the next ones being read meanwhile."""
-        plan = self.plan()
+    def remove_corrupt(self) -> list[Tile]:
+        """Remove the files of tiles that are not what was written, and of unfinished writes; say which tiles."""
+        self.sweep()
+        corrupt = self.health().corrupt if self.done() else []
+        for tile in corrupt:
+            self.file(tile).unlink(missing_ok=True)
+        if corrupt:
+            warnings.warn(f"{self.path}: {len(corrupt)} corrupt tiles are computed again: {corrupt[:5]}.", stacklevel=3)
+        return corrupt
+
+    def content(self) -> str:
+        """A hash of the entries, from the checksums of the tiles.  Raises: FileNotFoundError if one is missing."""
+        found = hashlib.sha256(f"{self.shape} {self.side} {self.dtype} {self.kind}".encode())
+        for tile in self.plan():
+            if not self.has(tile):
+                raise self._absent(tile)
+            with self.file(tile).open("rb") as file:
+                file.seek(max(0, self.file(tile).stat().st_size - CHECKSUM))
+                found.update(file.read())
+        return found.hexdigest()
+
+    def stream(self, plan: Sequence[Tile] | None = None) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Rows, columns and entries of the tiles of `plan`, or of all, the next ones being read meanwhile."""
+        plan = self.plan() if plan is None else plan
         with ThreadPoolExecutor(READ_TOGETHER) as pool:
             reading = [pool.submit(self.read, tile) for tile in plan[:AHEAD]]
             for at, tile in enumerate(plan):
