@@ -19,6 +19,7 @@ VARIABLE = "WIDENET_PEER_PYTHON"
 PEER = ROOT / ".venv" / "peer" / "bin" / "python"  # where `make bench` makes it
 RESULTS = ROOT / "benchmarks" / "results"
 DTYPES = ("float64", "float32")  # float64 first: float32 is compared with it
+KEYS = [f"{name} {dtype}" for name in WORKLOADS for dtype in DTYPES]  # the order of the table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = described()
     rows = report.read(out, machine) if out else {}
     for name, row in timed(options.names or WORKLOADS, sides(options.against), effort, options.quick):
-        rows[name] = row
+        rows = {key: (rows | {name: row})[key] for key in KEYS if key in rows or key == name}
         if out:
             report.write(out, machine, rows)
     print(report.table(rows))
@@ -64,8 +65,8 @@ def timed(names: Collection[str], modules: Sides, effort: Effort, quick: bool) -
     begin, precise = time.monotonic(), None
     for i, (name, dtype) in enumerate(jobs, start=1):
         say(f"[{i}/{len(jobs)}, {time.monotonic() - begin:.0f} s] {name} {dtype}")
-        row, theirs = measure(Job(WORKLOADS[name], dtype, quick), modules, effort, precise)
-        precise = theirs if dtype == "float64" else None
+        reference = precise if dtype == "float32" else None
+        row, precise = measure(Job(WORKLOADS[name], dtype, quick), modules, effort, reference)
         say(f"    {summary(row)}")
         yield f"{name} {dtype}", row
 

@@ -128,7 +128,7 @@ EMPIRICAL = {
     )
     for net, n, work, shape, quick in (
         ("mlp", 64, MLP, (FEATURES,), None),
-        ("cnn", 32, CNN, (16, 16, 3), (6, 6, 3)),
+        ("cnn", 16, CNN, (16, 16, 3), (6, 6, 3)),
     )
     for name in IMPLEMENTATIONS
 }

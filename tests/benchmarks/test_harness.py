@@ -66,6 +66,7 @@ def test_a_wrong_answer_has_a_difference():
     assert difference(wrong, right) == 0.25
     wrong[0][0, 0] = np.nan
     assert difference(wrong, right) == np.inf
+    assert difference(right[:1], right) == np.inf
 
 
 def test_rows_of_another_machine_are_dropped(tmp_path):
