@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from widenet.cli import store as on_disk
 from widenet.cli.data import DATA_HELP, load
 
 NETS = (
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help=f"samples: {DATA_HELP}")
     parser.add_argument("--against", metavar="DATA2", help="samples of the columns; without it, those of DATA")
     parser.add_argument("--net", required=True, help=NET_HELP)
-    parser.add_argument("--out", required=True, metavar="K.npz", help="where to write nngp and ntk")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="K.npz", help="where to write nngp and ntk")
+    where.add_argument("--store", metavar="K.zarr", help="where to keep them in tiles, if memory does not hold them")
     parser.add_argument("--get", choices=("both", "nngp", "ntk"), default="both", help="default: both")
     parser.add_argument(
         "--error",
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=positive, metavar="N", help="take the first N rows only")
     parser.add_argument("--float32", action="store_true", help="compute in float32 (default: float64)")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
+    on_disk.add_arguments(parser)
 
 
 def positive(text: str) -> int:
@@ -49,11 +53,16 @@ def run(options: argparse.Namespace) -> None:
     from widenet.io import check_writable, save
 
     net = wn.zoo.parse(options.net)
-    check_writable(options.out, force=options.force)
+    on_disk.check(options)
+    if options.out:
+        check_writable(options.out, force=options.force)
     dtype = np.float32 if options.float32 else np.float64
     x1 = load(options.data, options.net, rows=options.rows, dtype=dtype).x
     x2 = None if options.against is None else load(options.against, options.net, dtype=dtype).x
     print(f"{options.data}: {x1.shape[0]} samples of shape {x1.shape[1:]}; network {options.net}")
+    if options.store:
+        on_disk.run(options, net, x1, x2)
+        return
     begin = time.perf_counter()
     if options.get == "both":
         kernels: dict[str, Any] = wn.kernel(net)(x1, x2)._asdict()

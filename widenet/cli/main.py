@@ -15,6 +15,7 @@ TASKS = {
     "show": "an architecture as equations",
     "demo": "kernels, predictions, a trained network and a figure of handwritten digits",
     "repro": "regenerate the figures of a paper",
+    "doctor": "versions, devices and memory of this machine, or the health of a store of kernels",
 }
 
 

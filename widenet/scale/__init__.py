@@ -8,10 +8,11 @@ from widenet.scale.gp import gp
 from widenet.scale.kernel import kernel, serial
 from widenet.scale.processes import processes
 from widenet.scale.solution import Solution
-from widenet.scale.store import KernelStore
+from widenet.scale.store import KERNELS, KernelStore
 from widenet.scale.tiles import CorruptTileError, Tiles
 
 __all__ = [
+    "KERNELS",
     "CorruptTileError",
     "KernelStore",
     "Solution",
