@@ -22,8 +22,9 @@ ours: {ours}. theirs: {theirs}.
 Both sides of a row are processes of their own that take turns; times and memory are medians and peaks of the runs.
 Compile time is the first call less a run; memory is the peak beyond what was resident after imports and data. Ratios
 are theirs over ours: of run times the median over the pairs of runs. Times are per entry of the kernel where the sides
-were given different numbers of samples. How theirs is called is in [peer.py](../peer.py): kernels and predictions
-are one `jit` each, deep networks its compiled loop. To the limit: run time over the time that the minimal work takes at
+were given different numbers of samples. Ours is called with numpy arrays, as in the README ([ours.py](../ours.py)).
+Theirs is called as it is fastest ([peer.py](../peer.py)): kernels and predictions are one `jit` each, deep networks its
+compiled loop, data on the device. To the limit: run time over the time that the minimal work takes at
 the rates of matrix products and of copying measured before the row ([machine.py](../machine.py)). Difference: the
 largest of ours minus theirs, over the largest entry; in float32 also ours and theirs against their float64. Random
 networks differ by chance.
@@ -149,6 +150,8 @@ def figure(rows: dict[str, Row]) -> bytes:
     axes[0].invert_yaxis()
     for ax in axes:
         ax.grid(axis="x", alpha=0.3)
+        ax.xaxis.set_minor_formatter("")  # labels of minor ticks overlap
+    for ax in axes[[0, 3]]:
         ax.legend(fontsize=7)
     file = io.BytesIO()
     figure.savefig(file, dpi=110)

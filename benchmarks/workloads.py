@@ -121,20 +121,24 @@ KERNELS = {
         *("tied erf RNN", "rnn", 500, 50, per_pair(20 * 2 * 16, 20)), shape=(20, 16), ours_only="no tied weights"
     ),
 }
-IMPLEMENTATIONS = ("JACOBIAN_CONTRACTION", "NTK_VECTOR_PRODUCTS", "STRUCTURED_DERIVATIVES")  # of the peer
+IMPLEMENTATIONS = {  # of the peer
+    "jacobian": "JACOBIAN_CONTRACTION",
+    "vector": "NTK_VECTOR_PRODUCTS",
+    "structured": "STRUCTURED_DERIVATIVES",
+}
 EMPIRICAL = {
-    f"empirical_{net}_{name.partition('_')[0].lower()}": Workload(
+    f"empirical_{net}_{short}": Workload(
         f"empirical NTK, {net.upper()}, theirs {name}", net, n, 8, work, shape, quick, None, "empirical_ntk", name
     )
     for net, n, work, shape, quick in (
         ("mlp", 64, MLP, (FEATURES,), None),
         ("cnn", 16, CNN, (16, 16, 3), (6, 6, 3)),
     )
-    for name in IMPLEMENTATIONS
+    for short, name in IMPLEMENTATIONS.items()
 }
 OTHERS = {
     "monte_carlo": Workload(
-        *("Monte Carlo NNGP, 1024 networks", "mlp", 64, 8, MONTE_CARLO),
+        *("Monte Carlo NNGP, 1024 networks (32 with --quick)", "mlp", 64, 8, MONTE_CARLO),
         **{"reading": "monte_carlo", "option": NETWORKS, "option_quick": 32},
     ),
     "gp": Workload("GP mean and covariance", "relu3", 4000, 200, predicted(covariance=True), reading="gp"),
