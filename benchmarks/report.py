@@ -26,8 +26,8 @@ were given different numbers of samples. Ours is called with numpy arrays, as in
 Theirs is called as it is fastest ([peer.py](../peer.py)): kernels and predictions are one `jit` each, deep networks its
 compiled loop, data on the device. To the limit: run time over the time that the minimal work takes at
 the rates of matrix products and of copying measured before the row ([machine.py](../machine.py)). Difference: the
-largest of ours minus theirs, over the largest entry; in float32 also ours and theirs, each against theirs in float64. Random
-networks differ by chance.
+largest of ours minus theirs, over the largest entry; in float32 also ours and theirs, each against theirs in
+float64. Random networks differ by chance.
 
 """
 COLUMNS = (
