@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -118,12 +122,26 @@ def test_mistakes_are_answered_in_words(net, x, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no kernels"):
         wn.scale.KernelStore.open(tmp_path)
     with pytest.raises(ValueError, match="count of at least 1"):
-        wn.scale.processes(-1)
+        wn.scale.processes(0)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("package", ["zarr", "distributed"])
-def test_a_missing_package_is_named_with_its_extra(package, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, package, None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "widenet\[scale\]"'):
-        wn.scale.dask("tcp://nowhere:1") if package == "distributed" else wn.scale.Tiles.open(tmp_path)
+@pytest.mark.parametrize("package", ["zarr", "distributed", "cloudpickle"])
+def test_a_missing_package_is_named_with_its_extra(package, net, x, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    make = {"distributed": lambda: wn.scale.dask("tcp://nowhere:1"), "cloudpickle": wn.scale.processes}
+    with pytest.raises(ModuleNotFoundError, match=rf'need {package}: pip install "widenet\[scale\]"'):
+        wn.scale.kernel(net, x, store=tmp_path / "K.zarr", engine=make.get(package, lambda: wn.scale.serial)())
+
+
+def test_several_devices_compute_a_tile_each(tmp_path):
+    x = np.random.default_rng(0).normal(size=(23, 4))
+    np.save(tmp_path / "x.npy", x)
+    arguments = [
+        *("kernel", "x.npy", "--net", "mlp:relu:3", "--store", "K.zarr"),
+        *("--tile", "5", "--engine", "devices"),
+    ]
+    code = f"import jax; assert len(jax.devices()) == 4; from widenet.cli import main; exit(main({arguments}))"
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **flags}, check=True)
+    check(wn.scale.KernelStore.open(tmp_path / "K.zarr"), wn.kernel(wn.zoo.mlp(wn.relu, 3))(x))

@@ -151,7 +151,7 @@ def test_an_error_in_a_worker_reaches_the_caller(x, tmp_path):
 
 
 def test_a_tile_that_ends_its_workers_is_named(x, tmp_path, monkeypatch):
-    monkeypatch.setattr("widenet.scale.processes.ATTEMPTS", 2)
+    monkeypatch.setattr(sys.modules["widenet.scale.processes"], "ATTEMPTS", 2)
 
     def deadly(v):
         if os.environ.get("WIDENET_MEMORY"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from widenet.scale.kernel import Engine, Job, unpacked
-from widenet.scale.tiles import Tile
+from widenet.scale.tiles import Tile, optional
 
 
 def dask(scheduler: str) -> Engine:
@@ -14,19 +14,16 @@ def dask(scheduler: str) -> Engine:
     The store must have one path on all machines.  Only numbers of tiles travel: workers read data and write tiles.
     Raises: ModuleNotFoundError that names the extra to install.
     """
-    try:
-        from distributed import Client, KilledWorker, as_completed
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError('clusters need dask.distributed: pip install "widenet[scale]"') from None
+    distributed = optional("distributed")
 
     def engine(job: Job, tiles: Sequence[Tile]) -> Iterator[Tile]:
         packed = job.packed()
-        with Client(scheduler, set_as_default=False) as client:
+        with distributed.Client(scheduler, set_as_default=False) as client:
             futures = [client.submit(compute, *packed, tile, pure=False) for tile in tiles]
             try:
-                for future in as_completed(futures, loop=client.loop):
+                for future in distributed.as_completed(futures, loop=client.loop):
                     yield future.result()
-            except KilledWorker as error:
+            except distributed.KilledWorker as error:
                 raise RuntimeError(
                     f"a tile of side {job.store.first.side} ended every worker that tried it, most likely for want of "
                     "memory: use a smaller tile, or workers with more memory; finished tiles are kept."

@@ -43,7 +43,8 @@ def conjugate_gradients(
     z = p = invert(r)
     weight = _dots(r, z)
     history = [_worst(r, size)]
-    for _ in progress(range(iterations), "passes of conjugate gradients"):
+    passes = iter(range(iterations))  # an iterator: how many it will take is not known
+    for _ in progress(passes, "passes of conjugate gradients"):
         if history[-1] <= tolerance:
             break
         q = k @ p + noise * p

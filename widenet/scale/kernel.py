@@ -16,7 +16,7 @@ from widenet.kernels.kernel import kernel as both
 from widenet.program.trace import Net
 from widenet.progress import progress
 from widenet.scale.store import KERNELS, KernelStore, as_data, check_folder, check_get, open_or_make
-from widenet.scale.tiles import Tile
+from widenet.scale.tiles import Tile, optional
 
 Engine = Callable[["Job", Sequence[Tile]], Iterable[Tile]]  # computes tiles, and yields each when it is in the store
 
@@ -59,17 +59,13 @@ class Job:
 
     def packed(self) -> tuple[str, bytes]:
         """The job as data, for other processes and machines; a network made in a script goes by value."""
-        import cloudpickle
-
-        return str(self.store.path.resolve()), cloudpickle.dumps(self.net)
+        return str(self.store.path.resolve()), optional("cloudpickle").dumps(self.net)
 
 
 @lru_cache(maxsize=4)
 def unpacked(path: str, net: bytes) -> Job:
     """The job of `Job.packed`; a process opens and compiles once."""
-    import cloudpickle
-
-    return Job(KernelStore.open(path), cloudpickle.loads(net))
+    return Job(KernelStore.open(path), optional("cloudpickle").loads(net))
 
 
 def serial(job: Job, tiles: Sequence[Tile]) -> Iterable[Tile]:

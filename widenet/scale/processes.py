@@ -26,9 +26,7 @@ def processes(count: int | None = None) -> Engine:
 
     Raises: ValueError for a count below 1.
     """
-    workers = (
-        count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count or os.cpu_count() or 1
-    )
+    workers = _cores() if count is None else count
     if workers < 1:
         raise ValueError(f"processes needs a count of at least 1; got {count}.")
 
@@ -112,7 +110,7 @@ class _Worker:
 
 def _environment(share: int) -> dict[str, str]:
     """Variables of a process that has one part in `share` of this machine."""
-    threads = str(max(1, (os.cpu_count() or 1) // share))
+    threads = str(max(1, _cores() // share))
     one = " --xla_cpu_multi_thread_eigen=false" if threads == "1" else ""
     return {
         **os.environ,
@@ -122,3 +120,11 @@ def _environment(share: int) -> dict[str, str]:
         VARIABLE: f"{budget() / share:.0f}B",
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1

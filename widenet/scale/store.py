@@ -16,7 +16,7 @@ from widenet.program.fingerprint import fingerprint
 from widenet.program.samples import Samples, checked
 from widenet.program.show import show
 from widenet.program.trace import Net, trace
-from widenet.scale.tiles import FULL, SYMMETRIC, Health, Tile, Tiles, zarr
+from widenet.scale.tiles import FULL, SYMMETRIC, Health, Tile, Tiles, optional
 
 KERNELS = ("nngp", "ntk")
 SIDE = 1000  # rows and columns of a tile if nobody says: 8 MB in float64
@@ -39,7 +39,11 @@ class KernelStore:
     def open(cls, path: str | Path) -> KernelStore:
         """The store at `path`.  Raises: FileNotFoundError if there is none."""
         path = Path(path)
-        spec = zarr().open_group(str(path), mode="r").attrs.get(OWNER) if (path / "zarr.json").is_file() else None
+        spec = (
+            optional("zarr").open_group(str(path), mode="r").attrs.get(OWNER)
+            if (path / "zarr.json").is_file()
+            else None
+        )
         if spec is None:
             raise FileNotFoundError(
                 f"{path} holds no kernels; make it with widenet kernel DATA --net ... --store {path}."
@@ -90,7 +94,7 @@ class KernelStore:
 
     def data(self, which: str, rows: slice) -> Any:
         """Rows of the data `x1` or `x2`, as the readings take them; `side` of them, the last one repeated."""
-        group = zarr().open_group(str(self.path / which), mode="r")
+        group = optional("zarr").open_group(str(self.path / which), mode="r")
         parts = [_padded(group[name][rows], self.first.side) if name in group else None for name in PARTS]
         return parts[0] if list(group) == ["x"] else Samples(*parts)
 
@@ -157,7 +161,7 @@ def _make(path: Path, spec: dict[str, Any], x1: Any, x2: Any) -> None:
 
 
 def _fill(path: Path, spec: dict[str, Any], x1: Any, x2: Any) -> None:
-    module = zarr()
+    module = optional("zarr")
     module.create_group(str(path), attributes={OWNER: spec})
     for which, x in (("x1", x1), ("x2", x2)):
         if x is None:
@@ -166,7 +170,9 @@ def _fill(path: Path, spec: dict[str, Any], x1: Any, x2: Any) -> None:
         for name, part in zip(PARTS, _parts(x), strict=True):
             if part is not None:
                 part = np.asarray(part)
-                group.create_array(name, data=part, chunks=(spec["tile"], *part.shape[1:]))
+                rows = min(spec["tile"], len(part))
+                guard = [module.codecs.Crc32cCodec()]
+                group.create_array(name, data=part, chunks=(rows, *part.shape[1:]), compressors=guard)
     for name in spec["kernels"]:
         kind = SYMMETRIC if x2 is None else FULL
         n, m = spec["shape"]

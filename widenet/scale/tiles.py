@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,13 +42,12 @@ class Health(NamedTuple):
     corrupt: list[Tile]
 
 
-def zarr() -> Any:
-    """The module zarr.  Raises: ModuleNotFoundError that names the extra to install."""
+def optional(name: str) -> Any:
+    """A module that widenet does not need elsewhere.  Raises: ModuleNotFoundError that names the extra to install."""
     try:
-        import zarr
+        return import_module(name)
     except ModuleNotFoundError:
-        raise ModuleNotFoundError('matrices on disk need zarr: pip install "widenet[scale]"') from None
-    return zarr
+        raise ModuleNotFoundError(f'kernels on disk need {name}: pip install "widenet[scale]"') from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Tiles:
             raise ValueError(f"a matrix of kind {kind} is square; got {shape}.")
         if (path / "zarr.json").exists():
             raise FileExistsError(f"{path} exists; open it, or choose another name.")
-        module = zarr()
+        module = optional("zarr")
         array = module.create_array(
             str(path),
             shape=shape,
@@ -88,7 +88,7 @@ class Tiles:
     @classmethod
     def open(cls, path: Path) -> Tiles:
         """The matrix at `path`.  Raises: FileNotFoundError."""
-        module = zarr()
+        module = optional("zarr")
         if not (path / "zarr.json").is_file():
             raise FileNotFoundError(f"{path} holds no matrix of tiles.")
         return cls(path, module.open_array(str(path), mode="r+").with_config({"write_empty_chunks": True}))
