@@ -52,10 +52,10 @@ def run(options: argparse.Namespace, net: Any, x1: Any, x2: Any) -> None:
 
 
 def _engine(options: argparse.Namespace) -> Any:
-    from widenet import scale
+    import widenet as wn
 
     if options.engine == "processes":
-        return scale.processes(options.processes)
+        return wn.scale.processes(options.processes)
     if options.engine == "dask":
-        return scale.dask(options.scheduler)
-    return scale.devices() if options.engine == "devices" else scale.serial
+        return wn.scale.dask(options.scheduler)
+    return wn.scale.devices() if options.engine == "devices" else wn.scale.serial
