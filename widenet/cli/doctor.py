@@ -43,7 +43,7 @@ def _machine() -> Iterator[tuple[str, str]]:
         except PackageNotFoundError:
             yield package, f'not installed: pip install "widenet[{EXTRAS[package]}]"'
     yield "devices", ", ".join(f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices())
-    x64 = "on" if jax.config.read("jax_enable_x64") else "off (kernels of numpy float64 data are in float64 nevertheless)"
+    x64 = "on" if jax.config.read("jax_enable_x64") else "off (kernels of numpy float64 data are float64 all the same)"
     yield "x64 of jax", x64
     yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     for variable in THREADS:
