@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -27,7 +28,9 @@ from widenet.kernels.tiles import in_tiles
 from widenet.precision import float64
 from widenet.program.ops import BatchNorm, Embed, Nonlin, Repeat
 from widenet.program.rewrite import unroll_bypassed
+from widenet.program.runs import find_runs
 from widenet.program.samples import Samples, checked, features_of, is_traced
+from widenet.program.structure import Structure, numbers_of
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import describe, shape_text
 
@@ -105,34 +108,50 @@ def _reading(
         program = program_of(net, x1.shape, readout=positions is None)
         check_tokens(program, x1, x2)
         layout = layout_of(program, positions)
-        plans: dict[bool, tuple[Mode, Plan]] = {}
-
-        def compute(a: Any, b: Any) -> tuple[Array | None, ...]:
-            if (b is None) not in plans:
-                mode = Mode(ntk, b is None, uses_distance(program), points, scramble)
-                plans[b is None] = mode, plan_of(program, mode, layout)
-            mode, plan = plans[b is None]
-            out = [
-                None if part is None else jnp.moveaxis(part, 0, -1) for part in covariance(program, a, b, mode, plan)
-            ]
-            if b is None and is_integrated(plan):
-                out = [None if part is None else _symmetric(layout, part) for part in out]
-            return tuple(out)
+        numbers, structure = numbers_of(program), Structure(program)
 
         def shaped(part: Any) -> Any:
             return None if part is None else part.reshape(*part.shape[:2], *out_shape(program, positions))
 
-        if is_traced(x1) or is_traced(x2):
-            return Kernel(*map(shaped, compute(x1, x2)))
+        def task(same: bool) -> Task:
+            return Task(structure, Mode(ntk, same, uses_distance(program), points, scramble), layout)
+
+        if any(map(is_traced, (x1, x2, *numbers))):
+            return Kernel(*map(shaped, entries_of(task(x2 is None), numbers, x1, x2)))
         with float64() if isinstance(features_of(x1), np.ndarray) else nullcontext():
-            mode = Mode(ntk, x2 is None, uses_distance(program), points, scramble)
-            plan = plan_of(program, mode, layout)
+            first = task(x2 is None)
+            plan = plan_of(program, first.mode, layout)
             rows, columns = x1.shape[0], (x1 if x2 is None else x2).shape[0]
-            needed = needs(plan, mode, rows, columns, math.prod(x1.shape[1:]), features_of(x1).dtype.itemsize)
+            needed = needs(plan, first.mode, rows, columns, math.prod(x1.shape[1:]), features_of(x1).dtype.itemsize)
             check_memory(needed, rows, columns)
+
+            def compute(a: Any, b: Any) -> tuple[Array | None, ...]:
+                return compiled(task(b is None), numbers, a, b)
+
             return Kernel(*map(shaped, in_tiles(compute, x1, x2, needed.side, partial(_mirror, layout))))
 
     return kernel_fn
+
+
+class Task(NamedTuple):
+    """A kernel to be computed, apart from numbers: equal tasks share compiled code."""
+
+    structure: Structure
+    mode: Mode
+    layout: Layout
+
+
+def entries_of(task: Task, numbers: Sequence[Any], x1: Any, x2: Any) -> tuple[Array | None, ...]:
+    """NNGP and NTK `[n1, n2, L]`: the recursion itself, which can be traced."""
+    program, mode, layout = task.structure.program(numbers), task.mode, task.layout
+    plan = plan_of(program, mode, layout)
+    out = [None if part is None else jnp.moveaxis(part, 0, -1) for part in covariance(program, x1, x2, mode, plan)]
+    if mode.same and is_integrated(plan):
+        out = [None if part is None else _symmetric(layout, part) for part in out]
+    return tuple(out)
+
+
+compiled = jax.jit(entries_of, static_argnums=0)
 
 
 def _symmetric(layout: Layout, block: Array) -> Array:
@@ -186,7 +205,7 @@ def check_tokens(program: Program, *batches: Any) -> None:
 
 def program_of(net: Net, shape: tuple[int, ...], *, readout: bool = True) -> Program:
     """The program of `net` as the kernel reading wants it: a readout at its end, bypassed repeats written out."""
-    program = unroll_bypassed(trace(net, shape))
+    program = find_runs(unroll_bypassed(trace(net, shape)))
     check_samples_apart(program)
     if readout and program.output.positions:
         raise ValueError(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
+
 from widenet.kernels.covariance import Form, restrict
 from widenet.kernels.independence import dependent, has_centred_factor
 from widenet.kernels.layout import Layout, equal, every
@@ -217,6 +219,8 @@ def carry_out(plan: Plan, given: Mapping[Pair, Form], samples: Any = (None, None
                 for need, want in zip(step.needs, wants, strict=True)
             )
             values[pair] = step.compute(Context(layout, samples), *arguments)
+            if isinstance(pair.u.op, Nonlin):
+                values[pair] = jax.lax.optimization_barrier(values[pair])
         for need in step.needs:
             if last[need.pair] == i:
                 values.pop(need.pair, None)
