@@ -57,7 +57,11 @@ def _run_at(program: Program, start: int, bottlenecks: Sequence[bool]) -> tuple[
     before = variables[start - 1]
     for length in range(1, min(LONGEST, (len(variables) - start) // FEWEST) + 1):
         last = variables[start + length - 1]
-        if not bottlenecks[start + length - 1] or _shape(last) != _shape(before) or is_gaussian(last) != is_gaussian(before):
+        if (
+            not bottlenecks[start + length - 1]
+            or _shape(last) != _shape(before)
+            or is_gaussian(last) != is_gaussian(before)
+        ):
             continue
         times = 1
         while _is_copy(program, start, length, start + times * length):
@@ -101,18 +105,16 @@ def _equal(a: Any, b: Any, weights: dict[Weight, Weight]) -> bool:
         return False  # two arrays of equal entries are two
     leaves = jax.tree.leaves((a, b))
     if a is not None and leaves != [a, b]:  # an activation: equal parameters of one function
-        (of_a, tree_a), (of_b, tree_b) = jax.tree.flatten(a), jax.tree.flatten(b)
-        return tree_a == tree_b and all(_equal(x, y, weights) for x, y in zip(of_a, of_b, strict=True))
+        flat: Any = [jax.tree.flatten(x) for x in (a, b)]
+        (of_a, tree_a), (of_b, tree_b) = flat
+        return bool(tree_a == tree_b) and all(_equal(x, y, weights) for x, y in zip(of_a, of_b, strict=True))
     return type(a) is type(b) and bool(a == b)
 
 
 def _owns_weights(program: Program, start: int, count: int) -> bool:
     """Does each weight of these variables make one of them only?"""
     inside = set(program.variables[start : start + count])
-    for uses in program.weights.values():
-        if len(uses) > 1 and inside & set(uses):
-            return False
-    return True
+    return all(len(uses) == 1 or not inside & set(uses) for uses in program.weights.values())
 
 
 def _repeated(block: Sequence[Var], times: int, x: Var) -> Var:
