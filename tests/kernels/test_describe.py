@@ -59,7 +59,7 @@ def test_predicted_numbers_are_those_that_are_held(tail):
 
     net, n = wn.serial(*TOWER, *tail, wn.dense()), 5
     program = kernel.program_of(net, IMAGES)
-    mode = Mode(True, False, True)
+    mode = Mode(True, True)
     plan = kernel.plan_of(program, mode)
     seen = []
 
@@ -75,7 +75,7 @@ def test_predicted_numbers_are_those_that_are_held(tail):
     plan = plan._replace(stages=tuple(stage._replace(step=spied(stage.step)) for stage in plan.stages))
     x = jax.numpy.ones((n, 8, 8, 3), "float32")
     before = sum(array.size for array in jax.live_arrays())
-    kernel.covariance(program, x, x, mode, plan)
+    kernel.covariance(program, x, x, mode, plan, None)
     predicted = cost(plan, mode, n, n, 8 * 8 * 3).numbers
     assert max(seen) <= predicted <= 4 * max(seen)
 
@@ -96,7 +96,7 @@ def test_a_result_that_does_not_fit_is_refused_before_it_starts(monkeypatch):
 def test_a_tile_that_does_not_fit_says_what_is_formed(monkeypatch):
     monkeypatch.setenv(memory.VARIABLE, "1MB")
     net = wn.serial(wn.conv(3), wn.relu, wn.position_mean(), wn.dense())
-    with pytest.raises(MemoryError, match=r"tile of 1 x 1.*pool or stride earlier"):
+    with pytest.raises(MemoryError, match=r"tiles of 1 x 1.*pool or stride earlier"):
         wn.kernel(net)(np.ones((1, 32, 32, 3)))
 
 

@@ -93,7 +93,7 @@ def as_cov(cov: Cov | Dist, layout: Layout) -> Cov:
     return Cov(cross, self1, self2, cov.ntk)
 
 
-def as_dist(cov: Cov | Dist, layout: Layout, same: bool) -> Dist:
+def as_dist(cov: Cov | Dist, layout: Layout, own: Array | None) -> Dist:
     """The covariance of a variable with itself as cosine distances; rounding is what limits it.
 
     layout: contains the equal positions, where the variances are.
@@ -105,7 +105,7 @@ def as_dist(cov: Cov | Dist, layout: Layout, same: bool) -> Dist:
         None if layout.is_equal else zero_at_equal(1 - safe_divide(k, scale(*ends_self(layout, q, q))), layout)
         for q, k in ((q1, cov.self1), (q2, cov.self2))
     )
-    cross = with_diagonal(1 - safe_divide(cov.cross, scale(*ends(layout, q1, q2))), self1, same)
+    cross = with_diagonal(1 - safe_divide(cov.cross, scale(*ends(layout, q1, q2))), self1, own)
     return Dist(cross, self1, self2, cov.ntk, q1, q2)
 
 
@@ -129,9 +129,8 @@ def zero_at_equal(part: Array, layout: Layout) -> Array:
     return jnp.where((layout.left == layout.right)[:, None], 0.0, part)
 
 
-def with_diagonal(cross: Array, values: Array | None, same: bool) -> Array:
-    """Write what is known of a sample with itself, `[..., n]` or zero, onto the diagonal over samples."""
-    if not same:
+def with_diagonal(cross: Array, values: Array | None, own: Array | None) -> Array:
+    """Write what is known of a sample with itself, `[..., n1]` or zero, where row i of x1 is row j of x2 (`own`)."""
+    if own is None:
         return cross
-    diagonal = jnp.zeros((), cross.dtype) if values is None else values[..., :, None]
-    return jnp.where(jnp.eye(cross.shape[-1], dtype=bool), diagonal, cross)
+    return jnp.where(own, jnp.zeros((), cross.dtype) if values is None else values[..., :, None], cross)

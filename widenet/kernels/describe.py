@@ -40,15 +40,15 @@ class Description(NamedTuple):
 
     def __str__(self) -> str:
         """The table."""
-        rows = self._cells()
-        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, sizes)).rstrip() for row in rows]
-        (n1, n2), side, result = self.samples, self.needs.side, in_words(self.needs.result)
+        cells = self._cells()
+        sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, sizes)).rstrip() for row in cells]
+        (n1, n2), (rows, columns), result = self.samples, self.needs.tile, in_words(self.needs.result)
         return "\n".join(
             [
                 *lines,
                 "",
-                f"tiles   {self.needs.tiles} of {side} x {side} samples, for {n1} x {n2}",
+                f"tiles   {self.needs.tiles} of {rows} x {columns} samples, for {n1} x {n2}",
                 f"memory  about {in_words(self.needs.memory)}, {result} of it the result in {self.dtype}; "
                 f"{in_words(budget())} may be used",
                 f"time    about {_duration(self.needs.seconds)} on four cores",
@@ -89,7 +89,7 @@ def describe(
     z2          flatten  -          1
     h2          dense    -          1
     <BLANKLINE>
-    tiles   3 of 90 x 90 samples, for 100 x 100
+    tiles   61 of 16 x 64 samples, for 100 x 100
     memory  about ...
     time    about ...
     """
@@ -97,10 +97,10 @@ def describe(
     dtype, same, shape1 = np.dtype(dtype), shape2 is None, tuple(shape1)
     shape2 = shape1 if shape2 is None else tuple(shape2)
     program = program_of(net, shape1, readout=positions is None)
-    mode = Mode(ntk, same, uses_distance(program), points)
+    mode = Mode(ntk, uses_distance(program), points)
     plan = plan_of(program, mode, layout_of(program, positions))
     samples = shape1[0], shape2[0]
-    needed = needs(plan, mode, *samples, math.prod(shape1[1:]), dtype.itemsize)
+    needed = needs(plan, mode, *samples, same, math.prod(shape1[1:]), dtype.itemsize)
     return Description(tuple(_rows(program, plan)), samples, needed, dtype)
 
 

@@ -59,7 +59,7 @@ def _without_data(step: Step, mode: Mode) -> Any:
     def compute(context: Context, *covs: Form) -> Form:
         form = distance_of if mode.distance else covariance_of
         ready = [
-            form(k, need.layout(context.layout), mode) if isinstance(k, Data) else k
+            form(k, need.layout(context.layout), mode.ntk, context.own) if isinstance(k, Data) else k
             for need, k in zip(step.needs, covs, strict=True)
         ]
         return step.compute(context, *ready)
@@ -77,7 +77,7 @@ def distance_rule(op: Op, planner: Planner, u: Var) -> Step:
     def compute(context: Context, *covs: Form) -> Dist:
         larger = context.layout.union(at)  # with the variances
         made = step.compute(context._replace(layout=larger), *covs)
-        return restrict(as_dist(made, larger, planner.mode.same), larger, context.layout)
+        return restrict(as_dist(made, larger, context.own), larger, context.layout)
 
     return step._replace(needs=needs, compute=compute)
 
@@ -105,15 +105,17 @@ def _linear(op: Linear, planner: Planner, u: Var) -> Step:
 
     def compute(context: Context, k: Form) -> Dist:
         if isinstance(k, Data):
-            return first_linear(sigmas, k, op.has_bias, context.layout, planner.mode)
+            return first_linear(sigmas, k, op.has_bias, context.layout, planner.mode.ntk, context.own)
         assert isinstance(k, Dist)
         return _linear_numbers(sigmas, k, op.has_bias, context.layout)
 
     return Step((like(x, x),), compute, takes_data=True)
 
 
-@partial(jax.jit, static_argnames=("has_bias", "layout", "mode"))
-def first_linear(sigmas: tuple[Any, Any], data: Data, has_bias: bool, layout: Layout, mode: Mode) -> Dist:
+@partial(jax.jit, static_argnames=("has_bias", "layout", "ntk"))
+def first_linear(
+    sigmas: tuple[Any, Any], data: Data, has_bias: bool, layout: Layout, ntk: bool, own: Array | None
+) -> Dist:
     """A dense layer on data: its bias is one more feature, so that not even a zero input is singular (K1)."""
     sigma_w, sigma_b = (jnp.asarray(s, data.x1.dtype) for s in sigmas)
     d = data.x1.shape[-1]
@@ -126,8 +128,8 @@ def first_linear(sigmas: tuple[Any, Any], data: Data, has_bias: bool, layout: La
         bias = jnp.broadcast_to(sigma_b * jnp.sqrt(jnp.asarray(d + 1, x.dtype)), (*x.shape[:-1], 1))
         return jnp.concatenate([scaled, bias], axis=-1)
 
-    out = distance_of(Data(features(data.x1), features(data.x2)), layout, mode)
-    return out._replace(ntk=as_cov(out, layout).cross if mode.ntk else None)
+    out = distance_of(Data(features(data.x1), features(data.x2)), layout, ntk, own)
+    return out._replace(ntk=as_cov(out, layout).cross if ntk else None)
 
 
 @partial(jax.jit, static_argnames=("has_bias", "layout"))

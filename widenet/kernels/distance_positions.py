@@ -22,7 +22,7 @@ from widenet.kernels.distance import (
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.position_rules import only_equal
 from widenet.kernels.rules import scalar
-from widenet.kernels.schedule import Context, Mode, Need, Pair, Planner, Step, positions
+from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, positions
 from widenet.program.ops import Conv, LocalConv, Mix
 from widenet.program.var import Var
 
@@ -35,7 +35,7 @@ def _conv(op: Conv, planner: Planner, u: Var) -> Step:
 
     def compute(context: Context, k: Form) -> Dist:
         if isinstance(k, Data):
-            return first_linear(sigmas, _patches(k, slide), op.has_bias, context.layout, planner.mode)
+            return first_linear(sigmas, _patches(k, slide), op.has_bias, context.layout, planner.mode.ntk, context.own)
         assert isinstance(k, Dist)
         return _conv_numbers(sigmas, k, op.has_bias, slide, context.layout, needed(context.layout))
 
@@ -128,7 +128,7 @@ def _mix(op: Mix, planner: Planner, u: Var) -> Step:
         if selects:
             return _select_numbers(k, m, layout, needed(layout))
         larger = layout.union(at)
-        return restrict(_mix_numbers(k, m, larger, needed(layout), planner.mode), larger, layout)
+        return restrict(_mix_numbers(k, m, larger, needed(layout), context.own), larger, layout)
 
     return Step((Need(Pair(x, x), needed),), compute, takes_data=True)
 
@@ -142,8 +142,8 @@ def _select_numbers(k: Dist, m: mixing.Matrices, layout: Layout, have: Layout) -
     return Dist(take(k.cross), self1, self2, take(k.ntk), k.q1[m.chosen], k.q2[m.chosen])
 
 
-@partial(jax.jit, static_argnames=("m", "layout", "have", "mode"))
-def _mix_numbers(k: Dist, m: mixing.Matrices, layout: Layout, have: Layout, mode: Mode) -> Dist:
+@partial(jax.jit, static_argnames=("m", "layout", "have"))
+def _mix_numbers(k: Dist, m: mixing.Matrices, layout: Layout, have: Layout, samples_own: Array | None) -> Dist:
     """z = M x: D' = M D M^T - (M D1 M^T + M D2 M^T)/2 on diagonals + (m1 - m2)(s1 - s2)/2, m = M 1, s = M q (K10)."""
     at = equal(m.out)
     distances = k._replace(
@@ -169,8 +169,7 @@ def _mix_numbers(k: Dist, m: mixing.Matrices, layout: Layout, have: Layout, mode
 
     mixed = distances._replace(self1=selfs[0], self2=selfs[1])
     cross, self1, self2 = blocks(distance, mixed, layout, own, means, total, (q1, q2))
-    if mode.same:
-        equal_samples = jnp.eye(cross.shape[-1], dtype=bool)
-        cross = jnp.where(equal_samples & (layout.left == layout.right)[:, None, None], 0.0, cross)
+    if samples_own is not None:
+        cross = jnp.where(samples_own & (layout.left == layout.right)[:, None, None], 0.0, cross)
     ntk = None if k.ntk is None else mixing.apply(m, m, layout, have, k.ntk)
     return Dist(cross, self1, self2, ntk, q1, q2)

@@ -14,7 +14,7 @@ from widenet.activations.activation import Activation
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout
 from widenet.kernels.schedule import Mode, Pair, Plan, Stage, positions
-from widenet.kernels.tiles import blocks, side_of
+from widenet.kernels.tiles import THREADS, places, tile_shape
 from widenet.memory import VARIABLE, budget, in_words
 from widenet.program.ops import (
     Attend,
@@ -50,41 +50,48 @@ class Cost(NamedTuple):
 class Needs(NamedTuple):
     """What a kernel of many samples takes."""
 
-    side: int  # samples on a side of a tile
+    tile: tuple[int, int]  # samples of x1 and of x2
     tiles: int
     memory: float  # bytes at the peak
     result: float  # of these, the result
     seconds: float
 
 
-def needs(plan: Plan, mode: Mode, n1: int, n2: int, features: int, itemsize: int) -> Needs:
+def needs(plan: Plan, mode: Mode, n1: int, n2: int, symmetric: bool, features: int, itemsize: int) -> Needs:
     """Memory and time of the kernel of n1 with n2 samples of so many numbers each.
 
-    Tiles are as large as a cache likes, or smaller where memory is short.
+    Tiles are as large as a cache likes, or smaller where memory is short; there is one in each thread.
     """
     result = n1 * n2 * len(plan.stages[-1].layout) * (1 + mode.ntk)
-    side, allowed = min(side_of(entries(plan, mode)), max(n1, n2)), budget() / itemsize
-    while side > 1 and cost(plan, mode, side, side, features).numbers > allowed - result:
-        side = (side + 1) // 2
-    once = cost(plan, mode, min(side, n1), min(side, n2), features)
-    tiles = sum(1 for _ in blocks(n1, n2, side, mode.same))
+    allowed = budget() / itemsize
+    tile = tile_shape(entries(plan, mode), n1, n2)
+    while (at_once := _at_once(plan, mode, tile, n1, n2, features)) > allowed - result and max(tile) > 1:
+        tile = (tile[0] + 1) // 2, (tile[1] + 1) // 2
+    tiles = sum(1 for _ in places(n1, n2, tile, symmetric))
+    once = cost(plan, mode, *tile, features)
     seconds = tiles * once.seconds + COMPILE * once.compiled
-    return Needs(side, tiles, (once.numbers + result) * itemsize, result * itemsize, seconds)
+    return Needs(tile, tiles, (at_once + result) * itemsize, result * itemsize, seconds)
+
+
+def _at_once(plan: Plan, mode: Mode, tile: tuple[int, int], n1: int, n2: int, features: int) -> float:
+    """Numbers in the tiles that are computed at the same time."""
+    count = min(THREADS, math.ceil(n1 / tile[0]) * math.ceil(n2 / tile[1]))
+    return count * cost(plan, mode, *tile, features).numbers
 
 
 def check_memory(needed: Needs, n1: int, n2: int) -> None:
     """Raise a MemoryError that says what would fit, if this does not."""
-    allowed, tile = budget(), needed.memory - needed.result
+    allowed, tiles, (rows, columns) = budget(), needed.memory - needed.result, needed.tile
     if needed.memory <= allowed:
         return
     remedy = "pool or stride earlier, or end in flatten (`describe` says what is formed at which positions)"
-    if needed.result > tile:
+    if needed.result > tiles:
         remedy = "compute it in parts, kernel(net)(x1[i:j], x2), and keep them on disk"
     raise MemoryError(
         f"the kernel of {n1} x {n2} samples would take about {in_words(needed.memory)} "
-        f"({in_words(needed.result)} for the result, {in_words(tile)} for a tile of {needed.side} x {needed.side}), "
-        f"and {in_words(allowed)} may be used: "
-        f"{remedy}; float32 takes half as much, and {VARIABLE}=64GB, say, allows more."
+        f"({in_words(needed.result)} for the result, {in_words(tiles)} for tiles of {rows} x {columns}), "
+        f"and {in_words(allowed)} may be used: {remedy}; float32 takes half as much, and {VARIABLE}=64GB, say, "
+        "allows more."
     )
 
 

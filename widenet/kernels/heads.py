@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from widenet.kernels.covariance import Cov, Dist, as_cov
+from widenet.kernels.covariance import Cov, Dist, as_cov, with_diagonal
 from widenet.kernels.joint import normal_points, semidefinite_root
 from widenet.kernels.layout import every
 from widenet.kernels.position_rules import weigh
@@ -56,7 +56,7 @@ def _heads(op: Heads, planner: Planner, u: Var, v: Var) -> Step:
             chunks = _chunks(4 * sizes[0] * sizes[1], planner.mode, c.cross.dtype)
             selfs = c.self1, c.self2
             masks = [_allowed(op, sizes, side, q.shape[-1]) for side, q in zip(context.samples, selfs, strict=True)]
-            out = _integrated(op.weights, scales, c, d, masks, chunks, planner.mode.same)
+            out = _integrated(op.weights, scales, c, d, masks, chunks, context.own)
         whole = every(sizes[0], sizes[0])
         flat = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), out)
         return jax.tree.map(lambda part: whole.take(part, context.layout), flat)
@@ -104,8 +104,8 @@ def _identity_numbers(scales: Any, c: Cov, d: Cov) -> Cov:
     return _finish(scales, k, inner)
 
 
-@partial(jax.jit, static_argnames=("weights", "same"))
-def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, chunks: Array, same: bool) -> Cov:
+@partial(jax.jit, static_argnames=("weights",))
+def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, chunks: Array, own_samples: Array | None) -> Cov:
     s = jnp.asarray(scales[0], c.cross.dtype)
     n1, n2 = c.cross.shape[2:]
     rows = jnp.arange(n1)
@@ -130,8 +130,7 @@ def _integrated(weights: str, scales: Any, c: Cov, d: Cov, masks: Any, chunks: A
 
     cross = jnp.moveaxis(cross, (0, 1), (2, 3))
     self1, self2 = own(0), own(1)
-    if same:
-        cross = jnp.where(jnp.eye(n1, dtype=bool), self1[..., None], cross)
+    cross = with_diagonal(cross, self1, own_samples)
     inner = None if inner is None else jnp.moveaxis(inner, (0, 1), (2, 3))
     return _finish(scales, Cov(cross, self1, self2, None), inner)
 

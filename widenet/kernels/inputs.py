@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +10,18 @@ from jax import Array
 
 from widenet.kernels.covariance import Cov, Data, Dist, safe_divide, safe_sqrt, with_diagonal, zero_at_equal
 from widenet.kernels.layout import Layout, equal
-from widenet.kernels.schedule import Mode
-from widenet.precision import float64
 
 HIGHEST = jax.lax.Precision.HIGHEST
-# Inner products leave a cosine distance below this fewer than 13 of float64's 16 digits.
-NEAR = 1e-3
+# Inner products leave a cosine distance below this fewer than 13 of float64's 16 digits, or 6 of float32's 7.
+NEAR = {"float64": 1e-3, "float32": 0.1}
 
 
-@partial(jax.jit, static_argnames=("layout", "mode"))
-def covariance_of(data: Data, layout: Layout, mode: Mode) -> Cov:
+@partial(jax.jit, static_argnames=("layout", "ntk"))
+def covariance_of(data: Data, layout: Layout, ntk: bool, own: Array | None) -> Cov:
     """The covariance x1 . x2 / d of the data with themselves."""
     self1, self2 = (_self_products(x, layout) for x in data)
-    cross = with_diagonal(_products(*data, layout), self1, mode.same)
-    return Cov(cross, self1, self2, jnp.zeros_like(cross) if mode.ntk else None)
+    cross = with_diagonal(_products(*data, layout), self1, own)
+    return Cov(cross, self1, self2, jnp.zeros_like(cross) if ntk else None)
 
 
 def _products(x1: Array, x2: Array, layout: Layout) -> Array:
@@ -43,13 +40,13 @@ def _self_products(x: Array, layout: Layout) -> Array:
     return jnp.einsum("ild,ild->li", left, right, precision=HIGHEST) / x.shape[-1]
 
 
-@partial(jax.jit, static_argnames=("layout", "mode"))
-def distance_of(data: Data, layout: Layout, mode: Mode) -> Dist:
+@partial(jax.jit, static_argnames=("layout", "ntk"))
+def distance_of(data: Data, layout: Layout, ntk: bool, own: Array | None) -> Dist:
     """The cosine distances of the data with themselves."""
     q1, q2 = (_self_products(x, equal(x.shape[1])) for x in data)
-    cross = cosine_distances(*data, layout, mode.same)
+    cross = cosine_distances(*data, own, layout)
     self1, self2 = (None if layout.is_equal else _between_positions(x, layout) for x in data)
-    return Dist(cross, self1, self2, jnp.zeros_like(cross) if mode.ntk else None, q1, q2)
+    return Dist(cross, self1, self2, jnp.zeros_like(cross) if ntk else None, q1, q2)
 
 
 def _between_positions(x: Array, layout: Layout) -> Array:
@@ -68,43 +65,50 @@ def _half_mean_square(difference: Array) -> Array:
     return jnp.mean(difference**2, axis=-1) / 2
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def cosine_distances(x1: Array, x2: Array, layout: Layout, same: bool) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def cosine_distances(x1: Array, x2: Array, own: Array | None, layout: Layout) -> Array:
     """1 - cos of all rows, right to rounding even where they are nearly parallel: `[L, n1, n2]`.
 
-    Half the mean square of the difference of normalized rows; `same` says that x2 is x1.  float32 data take inner
-    products in float64; float64 data take them for all but the near pairs, which are subtracted instead.
+    Half the mean square of the difference of normalized rows: 1 - their inner product, but for near pairs, which are
+    subtracted.  own: which row of x1 is which row of x2, `[n1, n2]`.
     """
     n1, n2, p = x1.shape[0], x2.shape[0], x1.shape[1]
     if layout.kind == "all":
         rows1, rows2 = (x.reshape(-1, x.shape[-1]) for x in (x1, x2))
-        whole = _of_rows(rows1, rows2, same).reshape(n1, p, n2, p)
+        of_positions = None if own is None else _of_equal_positions(own, p)
+        whole = _of_rows(rows1, rows2, of_positions).reshape(n1, p, n2, p)
         return whole.transpose(1, 3, 0, 2).reshape(p * p, n1, n2)
     left, right = (jnp.moveaxis(x, 1, 0) for x in (x1, x2))
-    own = jnp.asarray(layout.left == layout.right)
-    pairs = jnp.asarray(layout.left), jnp.asarray(layout.right), own
-    return jax.lax.map(lambda at: _of_rows(left[at[0]], right[at[1]], at[2] if same else False), pairs)
+    pairs = jnp.asarray(layout.left), jnp.asarray(layout.right), jnp.asarray(layout.left == layout.right)
+
+    def of_pair(at: tuple[Array, Array, Array]) -> Array:
+        return _of_rows(left[at[0]], right[at[1]], None if own is None else own & at[2])
+
+    return jax.lax.map(of_pair, pairs)
 
 
-def _of_rows(x1: Array, x2: Array, same: Any) -> Array:
-    """1 - cos of rows with rows; if `same`, row i of both is one."""
-    own = jnp.eye(x1.shape[0], x2.shape[0], dtype=bool) & same
-    if x1.dtype == jnp.float64:
-        unit1, unit2 = _normalized(x1), _normalized(x2)
-        rough = _from_products(unit1, unit2)
-        return jnp.where(own, 0.0, _subtract_near(unit1, unit2, rough, (rough < NEAR) & ~own))
-    with float64():
-        wide = (_normalized(jax.lax.convert_element_type(x, jnp.float64)) for x in (x1, x2))
-        distance = jax.lax.convert_element_type(_from_products(*wide), x1.dtype)
-    return jnp.where(own, 0.0, distance)
+def _of_equal_positions(own: Array, positions: int) -> Array:
+    """Is row (i, p) row (j, q): one sample at one position?  `[n1 P, n2 P]`"""
+    both = own[:, None, :, None] & jnp.eye(positions, dtype=bool)[:, None]
+    return both.reshape(own.shape[0] * positions, -1)
+
+
+def _of_rows(x1: Array, x2: Array, own: Array | None) -> Array:
+    """1 - cos of rows with rows; zero where row i is row j."""
+    unit1, unit2 = _normalized(x1), _normalized(x2)
+    rough = _from_products(unit1, unit2)
+    near = rough < NEAR[x1.dtype.name]
+    if own is None:
+        return _closer(unit1, unit2, rough, near)
+    return jnp.where(own, 0.0, _closer(unit1, unit2, rough, near & ~own))
 
 
 def _from_products(unit1: Array, unit2: Array) -> Array:
-    products = jnp.matmul(unit1, unit2.T, precision=jax.lax.Precision.HIGHEST) / unit1.shape[1]
+    products = jnp.matmul(unit1 / unit1.shape[1], unit2.T, precision=HIGHEST)
     return jnp.clip(1 - products, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
 
 
-def _subtract_near(unit1: Array, unit2: Array, rough: Array, near: Array) -> Array:
+def _closer(unit1: Array, unit2: Array, rough: Array, near: Array) -> Array:
     """Replace the entries at `near` by differences: a few by gathering their rows, many by all rows."""
     few = sum(rough.shape)
 
@@ -122,7 +126,7 @@ def _subtract_near(unit1: Array, unit2: Array, rough: Array, near: Array) -> Arr
 
 @cosine_distances.defjvp
 def _cosine_distances_jvp(
-    layout: Layout, same: bool, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+    layout: Layout, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[Array, Array]:
-    (x1, t1), (x2, t2) = (jax.jvp(_normalized, (x,), (t,)) for x, t in zip(primals, tangents, strict=True))
-    return cosine_distances(*primals, layout, same), -_products(t1, x2, layout) - _products(x1, t2, layout)
+    (x1, t1), (x2, t2) = (jax.jvp(_normalized, (x,), (t,)) for x, t in zip(primals[:2], tangents[:2], strict=True))
+    return cosine_distances(*primals, layout), -_products(t1, x2, layout) - _products(x1, t2, layout)

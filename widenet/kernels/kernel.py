@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -22,12 +23,14 @@ from widenet.kernels.estimate import check_memory, needs
 from widenet.kernels.inputs import covariance_of, distance_of
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout, equal, every
-from widenet.kernels.schedule import Mode, Pair, Plan, Planner, carry_out, is_integrated, positions
+from widenet.kernels.schedule import Context, Mode, Pair, Plan, Planner, carry_out, positions
 from widenet.kernels.tiles import in_tiles
 from widenet.precision import float64
 from widenet.program.ops import BatchNorm, Embed, Nonlin, Repeat
 from widenet.program.rewrite import unroll_bypassed
+from widenet.program.runs import find_runs
 from widenet.program.samples import Samples, checked, features_of, is_traced
+from widenet.program.structure import Structure, numbers_of
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import describe, shape_text
 
@@ -105,40 +108,53 @@ def _reading(
         program = program_of(net, x1.shape, readout=positions is None)
         check_tokens(program, x1, x2)
         layout = layout_of(program, positions)
-        plans: dict[bool, tuple[Mode, Plan]] = {}
-
-        def compute(a: Any, b: Any) -> tuple[Array | None, ...]:
-            if (b is None) not in plans:
-                mode = Mode(ntk, b is None, uses_distance(program), points, scramble)
-                plans[b is None] = mode, plan_of(program, mode, layout)
-            mode, plan = plans[b is None]
-            out = [
-                None if part is None else jnp.moveaxis(part, 0, -1) for part in covariance(program, a, b, mode, plan)
-            ]
-            if b is None and is_integrated(plan):
-                out = [None if part is None else _symmetric(layout, part) for part in out]
-            return tuple(out)
+        numbers, structure = numbers_of(program), Structure(program)
 
         def shaped(part: Any) -> Any:
             return None if part is None else part.reshape(*part.shape[:2], *out_shape(program, positions))
 
-        if is_traced(x1) or is_traced(x2):
-            return Kernel(*map(shaped, compute(x1, x2)))
+        task = Task(structure, Mode(ntk, uses_distance(program), points, scramble), layout)
+        if any(map(is_traced, (x1, x2, *numbers))):
+            return Kernel(*map(shaped, traced_entries(task, numbers, x1, x2)))
         with float64() if isinstance(features_of(x1), np.ndarray) else nullcontext():
-            mode = Mode(ntk, x2 is None, uses_distance(program), points, scramble)
-            plan = plan_of(program, mode, layout)
-            rows, columns = x1.shape[0], (x1 if x2 is None else x2).shape[0]
-            needed = needs(plan, mode, rows, columns, math.prod(x1.shape[1:]), features_of(x1).dtype.itemsize)
-            check_memory(needed, rows, columns)
-            return Kernel(*map(shaped, in_tiles(compute, x1, x2, needed.side, partial(_mirror, layout))))
+            plan = plan_of(program, task.mode, layout)
+            sizes = x1.shape[0], (x1 if x2 is None else x2).shape[0]
+            size = math.prod(x1.shape[1:]), features_of(x1).dtype.itemsize
+            needed = needs(plan, task.mode, *sizes, x2 is None, *size)
+            check_memory(needed, *sizes)
+            compute = partial(compiled, task, numbers)
+            return Kernel(*map(shaped, in_tiles(compute, x1, x2, needed.tile, partial(_mirror, layout))))
 
     return kernel_fn
 
 
-def _symmetric(layout: Layout, block: Array) -> Array:
-    """Entries `[n, n, L]` with those below the diagonal taken from above it, where the numerical error differs."""
-    below = np.tril(np.ones(block.shape[:2], bool), -1)
-    return jnp.where(below[..., None], _mirror(layout, block), block)
+class Task(NamedTuple):
+    """A kernel to be computed, apart from numbers: equal tasks share compiled code."""
+
+    structure: Structure
+    mode: Mode
+    layout: Layout
+
+
+def entries_of(task: Task, numbers: Sequence[Any], x1: Any, x2: Any, own: Array | None) -> tuple[Array | None, ...]:
+    """NNGP and NTK `[n1, n2, L]`: the recursion itself, which can be traced.  own: as in `Context`."""
+    program, layout = task.structure.program(numbers), task.layout
+    plan = plan_of(program, task.mode, layout)
+    made = covariance(program, x1, x2, task.mode, plan, own)
+    return tuple(None if part is None else jnp.moveaxis(part, 0, -1) for part in made)
+
+
+compiled = jax.jit(entries_of, static_argnums=0)
+
+
+def traced_entries(task: Task, numbers: Sequence[Any], x1: Any, x2: Any) -> tuple[Array | None, ...]:
+    """The same inside somebody's jit, grad or vmap; symmetric for x2=None, where the numerical error may not be."""
+    if x2 is not None:
+        return entries_of(task, numbers, x1, x2, None)
+    n = x1.shape[0]
+    made = entries_of(task, numbers, x1, x1, jnp.eye(n, dtype=bool))
+    below = np.tril(np.ones((n, n), bool), -1)[..., None]
+    return tuple(None if part is None else jnp.where(below, _mirror(task.layout, part), part) for part in made)
 
 
 def _mirror(layout: Layout, block: Any) -> Any:
@@ -186,7 +202,7 @@ def check_tokens(program: Program, *batches: Any) -> None:
 
 def program_of(net: Net, shape: tuple[int, ...], *, readout: bool = True) -> Program:
     """The program of `net` as the kernel reading wants it: a readout at its end, bypassed repeats written out."""
-    program = unroll_bypassed(trace(net, shape))
+    program = find_runs(unroll_bypassed(trace(net, shape)))
     check_samples_apart(program)
     if readout and program.output.positions:
         raise ValueError(
@@ -224,15 +240,17 @@ def plan_of(program: Program, mode: Mode, layout: Layout | None = None) -> Plan:
     return Planner(program, mode, rule).plan(program.output, layout or equal(positions(program.output)))
 
 
-def covariance(program: Program, x1: Any, x2: Any, mode: Mode, plan: Plan) -> tuple[Array, Array | None]:
+def covariance(
+    program: Program, x1: Any, x2: Any, mode: Mode, plan: Plan, own: Array | None
+) -> tuple[Array, Array | None]:
     """NNGP and NTK `[L, n1, n2]` of the output, traceable: the recursion itself."""
-    samples = tuple(x if isinstance(x, Samples) else None for x in (x1, x1 if x2 is None else x2))
-    features = (x.x if isinstance(x, Samples) else x for x in (x1, x1 if x2 is None else x2))
+    samples = tuple(x if isinstance(x, Samples) else None for x in (x1, x2))
+    features = (x.x if isinstance(x, Samples) else x for x in (x1, x2))
     data = Data(*(x.reshape(x.shape[0], -1, x.shape[-1]) for x in features))
     pair = Pair(program.input, program.input)
-    out = carry_out(plan, {pair: data}, samples)
     at = plan.stages[-1].layout
+    out = carry_out(plan, {pair: data}, Context(at, samples, own))
     if isinstance(out, Data):
-        out = (distance_of if mode.distance else covariance_of)(out, at, mode)
+        out = (distance_of if mode.distance else covariance_of)(out, at, mode.ntk, own)
     out = as_cov(out, at)
     return out.cross, out.ntk

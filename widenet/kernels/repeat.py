@@ -40,7 +40,7 @@ def repeat_step(op: Repeat, planner: Planner, u: Var, v: Var) -> Step:
 
         def copy(k: Cov | Dist, _: None) -> tuple[Cov | Dist, None]:
             given = restrict(k, carried, plan.layouts[start]) if start in plan.layouts else k
-            return carry_out(plan, {start: given}, context.samples), None
+            return carry_out(plan, {start: given}, context), None
 
         return restrict(jax.lax.scan(copy, state, length=op.times)[0], carried, context.layout)
 

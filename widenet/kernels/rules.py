@@ -129,14 +129,23 @@ def _nonlin(op: Nonlin, planner: Planner, u: Var, v: Var) -> Step:
     def compute(context: Context, qa: Cov | Dist, qb: Cov | Dist, k: Cov | Dist | None = None) -> Cov:
         q = variances(qa)[0], variances(qa)[1], variances(qb)[0], variances(qb)[1]
         inner = None if k is None else as_cov(k, context.layout)
-        return _nonlin_numbers(phi, None if u is v else psi, q, inner, u is v, context.layout, planner.mode)
+        return _nonlin_numbers(
+            phi, None if u is v else psi, q, inner, u is v, context.layout, planner.mode.ntk, context.own
+        )
 
     return Step(tuple(needs), compute)
 
 
-@partial(jax.jit, static_argnames=("same_variable", "layout", "mode"))
+@partial(jax.jit, static_argnames=("same_variable", "layout", "ntk"))
 def _nonlin_numbers(
-    phi: Any, psi: Any, q: tuple[Array, ...], k: Cov | None, same_variable: bool, layout: Layout, mode: Any
+    phi: Any,
+    psi: Any,
+    q: tuple[Array, ...],
+    k: Cov | None,
+    same_variable: bool,
+    layout: Layout,
+    ntk: bool,
+    own: Array | None,
 ) -> Cov:
     qa1, qa2, qb1, qb2 = q
     phi, psi = (in_dtype(f, qa1.dtype) for f in (phi, psi))
@@ -152,8 +161,8 @@ def _nonlin_numbers(
         self1 = dual(*ends_self(layout, qa1, qb1), selfs[0])
         self2 = dual(*ends_self(layout, qa2, qb2), selfs[1])
     q_u, q_v = ends(layout, qa1, qb2)
-    cross = with_diagonal(dual(q_u, q_v, None if k is None else k.cross), self1, mode.same)
-    if not mode.ntk:
+    cross = with_diagonal(dual(q_u, q_v, None if k is None else k.cross), self1, own)
+    if not ntk:
         return Cov(cross, self1, self2, None)
     if k is None:
         return Cov(cross, self1, self2, jnp.zeros_like(cross))
@@ -255,20 +264,20 @@ def _concat(op: Concat, planner: Planner, u: Var, v: Var) -> Step:
 @pair.register
 def _dropout(op: Dropout, planner: Planner, u: Var, v: Var) -> Step:
     def compute(context: Context, k: Cov | Dist) -> Cov:
-        return _dropout_numbers(op.rate, as_cov(k, context.layout), planner.mode.same, context.layout)
+        return _dropout_numbers(op.rate, as_cov(k, context.layout), context.own, context.layout)
 
     return Step((like(u.args[0], u.args[0]),), compute)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _dropout_numbers(rate: float, k: Cov, same: bool, layout: Layout) -> Cov:
-    at = (layout.left == layout.right)[:, None]
+@partial(jax.jit, static_argnums=3)
+def _dropout_numbers(rate: float, k: Cov, own: Array | None, layout: Layout) -> Cov:
+    at = layout.left == layout.right
 
     def boost(part: Array) -> Array:  # a coordinate with itself: E m^2 / (1 - rate)^2
-        return jnp.where(at, part / (1 - rate), part)
+        return jnp.where(at.reshape(-1, *[1] * (part.ndim - 1)), part / (1 - rate), part)
 
     def diagonal(part: Array) -> Array:
-        return with_diagonal(part, boost(jnp.einsum("...nn->...n", part)) if same else None, same)
+        return part if own is None else jnp.where(own, boost(part), part)
 
     ntk = None if k.ntk is None else diagonal(k.ntk)
     return Cov(diagonal(k.cross), boost(k.self1), boost(k.self2), ntk)

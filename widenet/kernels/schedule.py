@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
+from jax import Array
+
 from widenet.kernels.covariance import Form, restrict
 from widenet.kernels.independence import dependent, has_centred_factor
 from widenet.kernels.layout import Layout, equal, every
@@ -42,7 +45,6 @@ class Mode(NamedTuple):
     """What a reading wants of every covariance."""
 
     ntk: bool  # carry the neural tangent kernel along
-    same: bool  # x2 is x1: entry (i, i) is a sample with itself
     distance: bool  # carry a variable with itself in distance form
     points: int = 4096  # of quasi-Monte Carlo, where there is no closed form
     scramble: int = 0  # which random shift of these points
@@ -67,6 +69,7 @@ class Context(NamedTuple):
 
     layout: Layout  # of what it makes
     samples: tuple[Samples | None, Samples | None] = (None, None)  # masks and graphs of x1 and x2
+    own: Array | None = None  # `[n1, n2]`: is row i of x1 row j of x2, the same sample?
 
 
 class Step(NamedTuple):
@@ -196,18 +199,11 @@ class Planner:
         return done
 
 
-def is_integrated(plan: Plan) -> bool:
-    """Does a step integrate numerically over several variables, so that exchanging x1 and x2 changes the error?"""
-    return any(
-        stage.step.integrates
-        or isinstance(stage.pair.u.op, Heads)
-        or (stage.step.body is not None and is_integrated(stage.step.body(stage.layout)))
-        for stage in plan.stages
-    )
+def carry_out(plan: Plan, given: Mapping[Pair, Form], context: Context) -> Form:
+    """Take the stages of `plan`, starting from the `given` covariances; forget each after its last use.
 
-
-def carry_out(plan: Plan, given: Mapping[Pair, Form], samples: Any = (None, None)) -> Form:
-    """Take the stages of `plan`, starting from the `given` covariances; forget each after its last use."""
+    context: of the data; each step is told its own layout.
+    """
     last = {need.pair: i for i, stage in enumerate(plan.stages) for need in stage.step.needs}
     values = dict(given)
     for i, (pair, step, layout, wants) in enumerate(plan.stages):
@@ -216,7 +212,9 @@ def carry_out(plan: Plan, given: Mapping[Pair, Form], samples: Any = (None, None
                 restrict(values[need.pair], plan.layouts[need.pair], want)
                 for need, want in zip(step.needs, wants, strict=True)
             )
-            values[pair] = step.compute(Context(layout, samples), *arguments)
+            values[pair] = step.compute(context._replace(layout=layout), *arguments)
+            if isinstance(pair.u.op, Nonlin):  # computed once, not once for each step that reads it
+                values[pair] = jax.lax.optimization_barrier(values[pair])
         for need in step.needs:
             if last[need.pair] == i:
                 values.pop(need.pair, None)

@@ -1,74 +1,122 @@
-"""Running a kernel over many samples: in square tiles of one shape, the upper triangle only if x2 is x1."""
+"""Running a kernel over many samples: in tiles of one shape, the upper triangle only if x2 is x1, in threads."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from widenet.program.samples import Samples
 from widenet.progress import progress
 
-# Numbers in one tile of one covariance: 4 MB in float64, small enough for a cache, large enough to hide a call.
-TILE_NUMBERS = 2**19
+# Numbers in one tile of one covariance: small enough for the cache of a core, large enough to hide a call; more where
+# a pair of samples takes many, as variances are then worth sharing.
+TILE_NUMBERS, TILE_NUMBERS_OF_POSITIONS = 2**16, 2**18
+LANES = 16  # samples of x2 in a tile, at least, where there is memory: they are the innermost, vectorized axis
+THREADS = os.cpu_count() or 1  # compiled loops run on one or two cores each
 
 Mirror = Callable[[np.ndarray], np.ndarray]
+Compute = Callable[..., tuple[Any, ...]]
 
 
-def in_tiles(compute: Callable[..., tuple[Any, ...]], x1: Any, x2: Any, side: int, mirror: Mirror) -> tuple[Any, ...]:
-    """`compute(a, b)` of all blocks of rows, assembled; a tile has `side` x `side` samples.
+class Place(NamedTuple):
+    """The rows and columns of a tile."""
 
-    Gives arrays of the kind of x1 (numpy or jax); `compute(a, None)` serves the diagonal blocks if x2 is None, and
-    `mirror` makes block (j, i) of block (i, j).
+    rows: slice
+    columns: slice
+
+
+def tile_shape(entries: float, n1: int, n2: int) -> tuple[int, int]:
+    """Samples of x1 and of x2 in a tile, if a pair of samples takes so many numbers."""
+    pairs = max(1, int((TILE_NUMBERS if entries == 1 else TILE_NUMBERS_OF_POSITIONS) // entries))
+    columns = min(n2, max(math.isqrt(pairs), min(LANES, pairs)))
+    return min(n1, max(1, pairs // columns)), columns
+
+
+def places(n1: int, n2: int, tile: tuple[int, int], symmetric: bool) -> Iterator[Place]:
+    """All tiles; only those that reach the diagonal or above it, if the others are their mirror images."""
+    for i in range(0, n1, tile[0]):
+        for j in range(0, n2, tile[1]):
+            place = Place(slice(i, min(i + tile[0], n1)), slice(j, min(j + tile[1], n2)))
+            if not symmetric or place.columns.stop > i:
+                yield place
+
+
+def in_tiles(compute: Compute, x1: Any, x2: Any, tile: tuple[int, int], mirror: Mirror) -> tuple[Any, ...]:
+    """`compute(a, b, own)` of all tiles, assembled to arrays of the kind of x1 (numpy or jax).
+
+    own: `[rows, columns]`, is row i of a row j of b, the same sample?  None if x2 is given.  `mirror` makes a tile's
+    transpose; for x2=None entries below the diagonal are those above it.
     """
-    n1, n2 = x1.shape[0], (x1 if x2 is None else x2).shape[0]
+    symmetric = x2 is None
+    other = x1 if symmetric else x2
+    n1, n2 = x1.shape[0], other.shape[0]
     features = x1.x if isinstance(x1, Samples) else x1
-    as_kind = np.array if isinstance(features, np.ndarray) else jnp.asarray
-    if max(n1, n2) <= side:
-        whole = compute(_on_device(x1), None if x2 is None else _on_device(x2))
-        return tuple(None if part is None else as_kind(part) for part in whole)
-    out: list[np.ndarray | None] = []
-    pairs = list(blocks(n1, n2, side, x2 is None))
-    for rows, columns in progress(pairs, "kernel tiles"):
-        a = _padded(x1, rows, side)
-        b = None if x2 is None and rows == columns else _padded(x1 if x2 is None else x2, columns, side)
-        made = compute(a, b)
-        out = out or [None if block is None else np.empty((n1, n2, *block.shape[2:]), block.dtype) for block in made]
-        for whole, block in zip(out, made, strict=True):
-            _write(whole, block, rows, columns, mirror if x2 is None else None)
+    as_kind = np.asarray if isinstance(features, np.ndarray) else jnp.asarray
+    todo = list(places(n1, n2, tile, symmetric))
+
+    def made(place: Place) -> tuple[Any, ...]:
+        i, j = _padded(place.rows, tile[0]), _padded(place.columns, tile[1])
+        own = jnp.asarray(i[:, None] == j) if symmetric else None
+        return tuple(compute(_on_device(x1[i]), _on_device(other[j]), own))
+
+    first = made(todo[0])
+    out = [None if part is None else np.empty((n1, n2, *part.shape[2:]), part.dtype) for part in first]
+
+    def write(place: Place, parts: Sequence[Array | None]) -> None:
+        for whole, part in zip(out, parts, strict=True):
+            if whole is not None:
+                _write(whole, np.asarray(part), place, mirror if symmetric else None)
+
+    write(todo[0], first)
+    for _ in progress(_in_threads(lambda place: write(place, made(place)), todo[1:]), "kernel tiles", len(todo) - 1):
+        pass
     return tuple(None if whole is None else as_kind(whole) for whole in out)
 
 
-def side_of(entries: float) -> int:
-    """Samples on a side of a tile, if a pair of samples takes so many numbers."""
-    return max(1, math.isqrt(int(TILE_NUMBERS // entries)))
+def _in_threads(work: Callable[[Any], None], items: Sequence[Any]) -> Iterator[None]:
+    """Do `work` on all items, yielding as they are done."""
+    if not items:
+        return
+    x64 = bool(jax.config.jax_enable_x64)  # a context, which threads do not inherit
 
+    def inside(item: Any) -> None:
+        with jax.enable_x64(x64):
+            work(item)
 
-def blocks(n1: int, n2: int, side: int, symmetric: bool) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of all tiles; of those on or above the diagonal, if the others are their mirror images."""
-    for i in range(0, n1, side):
-        for j in range(i if symmetric else 0, n2, side):
-            yield slice(i, min(i + side, n1)), slice(j, min(j + side, n2))
+    with ThreadPoolExecutor(min(THREADS, len(items))) as pool:
+        try:
+            yield from pool.map(inside, items)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _on_device(x: Any) -> Any:
     return jax.tree.map(jnp.asarray, x)
 
 
-def _padded(x: Any, rows: slice, side: int) -> Any:
-    """`side` rows of x, the last ones repeating a real one: every tile has one shape, so one compilation."""
-    index = np.minimum(np.arange(rows.start, rows.start + side), rows.stop - 1)
-    return _on_device(x[index])
+def _padded(rows: slice, length: int) -> np.ndarray:
+    """So many rows, the last ones repeating a real one: every tile has one shape, so one compilation."""
+    return np.minimum(np.arange(rows.start, rows.start + length), rows.stop - 1)
 
 
-def _write(whole: np.ndarray | None, block: Any, rows: slice, columns: slice, mirror: Mirror | None) -> None:
-    if whole is None:
-        return
-    kept = np.asarray(block)[: rows.stop - rows.start, : columns.stop - columns.start]
-    whole[rows, columns] = kept
-    if mirror is not None and rows != columns:
+def _write(whole: np.ndarray, tile: np.ndarray, place: Place, mirror: Mirror | None) -> None:
+    rows, columns = place
+    kept = tile[: rows.stop - rows.start, : columns.stop - columns.start]
+    if mirror is None:
+        whole[rows, columns] = kept
+    elif rows.stop - 1 <= columns.start:
+        whole[rows, columns] = kept
         whole[columns, rows] = mirror(kept)
+    else:  # across the diagonal
+        above = np.arange(columns.start, columns.stop) >= np.arange(rows.start, rows.stop)[:, None]
+        above = above[..., None]
+        np.copyto(whole[rows, columns], kept, where=above)
+        np.copyto(whole[columns, rows], mirror(kept), where=above.swapaxes(0, 1))

@@ -143,6 +143,7 @@ def _slide_axis(x: Array, axes: list[int], windows: list[tuple[Window, int]]) ->
             config = [(0, 0, 0)] * x.ndim
             config[axis] = (low, high, window.spreads[i] - 1)
             x = jax.lax.pad(x, zero, config)
+    x = jax.lax.optimization_barrier(x)  # what pads and taps read is computed once, not once for each tap
     if taps == 1 and all(x.shape[a] == size for a, size in zip(axes, out, strict=True)):
         return x
     total = None

@@ -10,6 +10,7 @@ from widenet import checks
 from widenet.compat.neural_tangents.kernel import Get, Kernel, answer, interleaved, separated
 from widenet.compat.neural_tangents.stax.data import Spec, graph_operator, user_shape
 from widenet.compat.neural_tangents.stax.node import Axes, Context, Layer, Node, leaves, rebuilt
+from widenet.kernels import schedule
 from widenet.kernels.covariance import Cov, Dist, as_cov
 from widenet.kernels.kernel import plan_of
 from widenet.kernels.layout import Layout, equal, every
@@ -79,7 +80,7 @@ class Start:
         k = self.kernel
         program = unroll_bypassed(trace_block(net, self.node.var, gaussian=k.is_gaussian))
         same = k.cov2 is None or (not checks.is_traced(k.x1_is_x2) and bool(k.x1_is_x2))
-        mode = Mode(k.ntk is not None, same, False)
+        mode = Mode(k.ntk is not None, False)
         size = positions(program.output)
         wanted = equal(size) if k.diagonal_spatial or size == 1 else every(size, size)
         plan = plan_of(program, mode, wanted)
@@ -87,7 +88,9 @@ class Start:
         have = equal(positions(program.input)) if k.diagonal_spatial else every(*(positions(program.input),) * 2)
         first = plan.layouts.get(pair, have)
         given = self.cov(have, first)
-        out = given if program.output is program.input else carry_out(plan, {pair: given}, samples)
+        own = jnp.eye(given.cross.shape[-1], dtype=bool) if same else None
+        at = schedule.Context(wanted, samples, own)
+        out = given if program.output is program.input else carry_out(plan, {pair: given}, at)
         assert isinstance(out, (Cov, Dist)), "a covariance is carried to a covariance"
         return self.kernel_of(found[-1], as_cov(out, wanted), wanted)
 
