@@ -44,10 +44,11 @@ def show(net: Net, shape: Sequence[int]) -> str:
 def _lines(program: Program, indent: str = "") -> list[str]:
     called = names(program)
     weights = {weight: i for i, weight in enumerate(program.weights, start=1)}
+    name_width = max(map(len, called.values()))
     rows = []
     for var in program.variables:
         text = "the block's argument" if indent and isinstance(var.op, Input) else _equation(var, called, weights)
-        rows.append(f"{indent}{called[var]:2} = {text:36}  {shape_text(var)}")
+        rows.append(f"{indent}{called[var]:{name_width}} = {text:36}  {shape_text(var)}")
         if isinstance(var.op, Repeat):
             rows += _lines(var.op.body, indent + "    ")
     return rows
@@ -86,7 +87,8 @@ def _equation(var: Var, names: dict[Var, str], weights: dict[Any, int]) -> str:
         case Nonlin():
             return f"{op.label}({args[0]})"
         case LinComb():
-            return " + ".join(f"{_factor(c)}{arg}" for c, arg in zip(op.coeffs, args, strict=True))
+            terms = " + ".join(f"{_factor(c)}{arg}" for c, arg in zip(op.coeffs, args, strict=True))
+            return terms.replace("+ -", "- ")
         case Product():
             return f"{args[0]} * {args[1]}"
         case Dropout():
@@ -120,4 +122,4 @@ def _factor(scale: Any) -> str:
         number = float(scale)
     except TypeError:  # a traced value
         return "s "
-    return "" if number == 1 else f"{number:g} "
+    return {1: "", -1: "-"}.get(number, f"{number:g} ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,8 @@ def _diagonal(k: Tiles, noise: float, r: Tiles, row: int, panel: np.ndarray) -> 
     """R_kk, read or made."""
     tile = (row, row)
     if not r.has(tile):
-        reduced = _reduced(k, r, tile, panel) + noise * np.eye(len(range(*k.slices(tile)[0].indices(len(k)))))
+        reduced = _reduced(k, r, tile, panel)
+        reduced[np.diag_indices(len(reduced))] += noise
         r.write(tile, _upper(k, k.slices(tile)[0], reduced, noise))
     return r.read(tile)
 
@@ -98,19 +98,9 @@ def _diagonal(k: Tiles, noise: float, r: Tiles, row: int, panel: np.ndarray) -> 
 def _reduced(k: Tiles, r: Tiles, tile: Tile, panel: np.ndarray) -> np.ndarray:
     """K_kj - sum_(m < k) R_mk^T R_mj."""
     out = k.read(tile).astype(np.float64)
-    for rows, block in _above(r, tile, panel):
+    for rows, _, block in r.stream([(m, tile[1]) for m in range(tile[0])]):
         out -= panel[rows].T @ block
     return out
-
-
-def _above(r: Tiles, tile: Tile, panel: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """The tiles above, and their rows; those of the panel itself are in memory."""
-    if tile[0] == tile[1]:
-        if len(panel):
-            yield slice(None), panel
-        return
-    for rows, _, block in r.stream([(m, tile[1]) for m in range(tile[0])]):
-        yield rows, block
 
 
 def _upper(k: Tiles, rows: slice, reduced: np.ndarray, noise: float) -> np.ndarray:

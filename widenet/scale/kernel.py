@@ -59,7 +59,7 @@ class Job:
 
     def packed(self) -> tuple[str, bytes]:
         """The job as data, for other processes and machines; a network made in a script goes by value."""
-        return str(self.store.path.resolve()), optional("cloudpickle").dumps(self.net)
+        return str(self.store.path.absolute()), optional("cloudpickle").dumps(self.net)
 
 
 @lru_cache(maxsize=4)

@@ -197,11 +197,9 @@ def _check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> No
 def as_data(x: Any, name: str) -> Any:
     """`x` checked, with its arrays in numpy."""
     x = checked(x, name)
-    return (
-        Samples(*(None if part is None else np.asarray(part) for part in _parts(x)))
-        if isinstance(x, Samples)
-        else (np.asarray(x))
-    )
+    if not isinstance(x, Samples):
+        return np.asarray(x)
+    return Samples(*(None if part is None else np.asarray(part) for part in _parts(x)))
 
 
 def check_get(get: Any) -> tuple[str, ...]:
