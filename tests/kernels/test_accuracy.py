@@ -91,6 +91,7 @@ def test_tiles_are_the_untiled_kernel(monkeypatch):
     net = wn.zoo.mlp(wn.relu, 3)
     whole, own = wn.kernel(net)(x, y), wn.kernel(net)(x)
     monkeypatch.setattr(tiles, "TILE_NUMBERS", 49)
+    monkeypatch.setattr(tiles, "THREADS", 3)
     for tiled, one in ((wn.kernel(net)(x, y), whole), (wn.kernel(net)(x), own)):
         for a, b in zip(tiled, one, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-13)

@@ -193,7 +193,7 @@ def _nonlin(op: Nonlin, plan: Plan, layout: Layout, var: Var, mode: Mode) -> flo
 def _conv(op: Conv, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
     if isinstance(var.args[0].op, Input):
         return FLOP * op.window.taps * var.args[0].channels.count(0) + 20.0
-    return 20.0 + (5.0 * op.window.taps if layout.kind == "some" else 3.0 * sum(op.window.sizes))
+    return 20.0 + (5.0 * op.window.taps if layout.kind in ("grid", "some") else 3.0 * sum(op.window.sizes))
 
 
 @_nanoseconds.register(Mix)

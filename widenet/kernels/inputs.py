@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from widenet.kernels.covariance import Cov, Data, Dist, safe_divide, safe_sqrt, with_diagonal, zero_at_equal
 from widenet.kernels.layout import Layout, equal
 
 HIGHEST = jax.lax.Precision.HIGHEST
+PAIRS = 64  # of positions that are compared at a time
 # Inner products leave a cosine distance below this fewer than 13 of float64's 16 digits, or 6 of float32's 7.
 NEAR = {"float64": 1e-3, "float32": 0.1}
 
@@ -52,9 +55,21 @@ def distance_of(data: Data, layout: Layout, ntk: bool, own: Array | None) -> Dis
 def _between_positions(x: Array, layout: Layout) -> Array:
     """Cosine distances `[L, n]` of the positions of each sample, by subtraction."""
     unit = jnp.moveaxis(_normalized(x), 1, 0)
-    pairs = jnp.asarray(layout.left), jnp.asarray(layout.right)
-    between = jax.lax.map(lambda at: _half_mean_square(unit[at[0]] - unit[at[1]]), pairs)
+    between = _by_chunks(lambda p, q, _: _half_mean_square(unit[p] - unit[q]), layout)
     return zero_at_equal(between, layout)
+
+
+def _by_chunks(of_pairs: Callable[[Array, Array, Array], Array], layout: Layout) -> Array:
+    """`of_pairs(left, right, are they equal)` of all pairs of positions, some at a time."""
+    missing = -len(layout) % PAIRS
+    chunks = [
+        jnp.asarray(np.pad(values, (0, missing), mode="edge").reshape(-1, PAIRS))
+        for values in (layout.left, layout.right, layout.left == layout.right)
+    ]
+    if len(chunks[0]) == 1:
+        return of_pairs(*(chunk[0, : len(layout)] for chunk in chunks))
+    made = jax.lax.map(lambda chunk: of_pairs(*chunk), tuple(chunks))
+    return made.reshape(-1, *made.shape[2:])[: len(layout)]
 
 
 def _normalized(x: Array) -> Array:
@@ -79,12 +94,11 @@ def cosine_distances(x1: Array, x2: Array, own: Array | None, layout: Layout) ->
         whole = _of_rows(rows1, rows2, of_positions).reshape(n1, p, n2, p)
         return whole.transpose(1, 3, 0, 2).reshape(p * p, n1, n2)
     left, right = (jnp.moveaxis(x, 1, 0) for x in (x1, x2))
-    pairs = jnp.asarray(layout.left), jnp.asarray(layout.right), jnp.asarray(layout.left == layout.right)
 
-    def of_pair(at: tuple[Array, Array, Array]) -> Array:
-        return _of_rows(left[at[0]], right[at[1]], None if own is None else own & at[2])
+    def of_pairs(p: Array, q: Array, same_position: Array) -> Array:
+        return _of_rows(left[p], right[q], None if own is None else own & same_position[:, None, None])
 
-    return jax.lax.map(of_pair, pairs)
+    return _by_chunks(of_pairs, layout)
 
 
 def _of_equal_positions(own: Array, positions: int) -> Array:
@@ -94,7 +108,7 @@ def _of_equal_positions(own: Array, positions: int) -> Array:
 
 
 def _of_rows(x1: Array, x2: Array, own: Array | None) -> Array:
-    """1 - cos of rows with rows; zero where row i is row j."""
+    """1 - cos of rows with rows, `[..., n1, n2]`; zero where row i is row j."""
     unit1, unit2 = _normalized(x1), _normalized(x2)
     rough = _from_products(unit1, unit2)
     near = rough < NEAR[x1.dtype.name]
@@ -104,7 +118,7 @@ def _of_rows(x1: Array, x2: Array, own: Array | None) -> Array:
 
 
 def _from_products(unit1: Array, unit2: Array) -> Array:
-    products = jnp.matmul(unit1 / unit1.shape[1], unit2.T, precision=HIGHEST)
+    products = jnp.matmul(unit1 / unit1.shape[-1], unit2.mT, precision=HIGHEST)
     return jnp.clip(1 - products, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
 
 
@@ -113,12 +127,15 @@ def _closer(unit1: Array, unit2: Array, rough: Array, near: Array) -> Array:
     few = sum(rough.shape)
 
     def gathered() -> Array:
-        i, j = jnp.nonzero(near, size=few, fill_value=0)
-        exact = jnp.where(near[i, j], _half_mean_square(unit1[i] - unit2[j]), rough[i, j])
-        return rough.at[i, j].set(exact)
+        at = jnp.nonzero(near, size=few, fill_value=0)
+        *pair, i, j = at
+        exact = jnp.where(near[at], _half_mean_square(unit1[*pair, i] - unit2[*pair, j]), rough[at])
+        return rough.at[at].set(exact)
 
     def all_rows() -> Array:
-        return jnp.where(near, jax.lax.map(lambda row: _half_mean_square(row - unit2), unit1), rough)
+        rows = jnp.moveaxis(unit1, -2, 0)
+        exact = jax.lax.map(lambda row: _half_mean_square(row[..., None, :] - unit2), rows)
+        return jnp.where(near, jnp.moveaxis(exact, 0, -2), rough)
 
     found = jnp.sum(near)
     return jax.lax.switch((found > 0).astype(int) + (found > few), [lambda: rough, gathered, all_rows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +35,7 @@ from widenet.program.trace import Net, Program, trace
 from widenet.program.var import describe, shape_text
 
 POINTS = 4096  # of quasi-Monte Carlo
+COMPILED = 64  # architectures whose compiled code is kept; a process has room for some thousands of functions
 
 
 class Kernel(NamedTuple):
@@ -122,7 +123,7 @@ def _reading(
             size = math.prod(x1.shape[1:]), features_of(x1).dtype.itemsize
             needed = needs(plan, task.mode, *sizes, x2 is None, *size)
             check_memory(needed, *sizes)
-            compute = partial(compiled, task, numbers)
+            compute = partial(compiled(task), numbers)
             return Kernel(*map(shaped, in_tiles(compute, x1, x2, needed.tile, partial(_mirror, layout))))
 
     return kernel_fn
@@ -144,7 +145,10 @@ def entries_of(task: Task, numbers: Sequence[Any], x1: Any, x2: Any, own: Array 
     return tuple(None if part is None else jnp.moveaxis(part, 0, -1) for part in made)
 
 
-compiled = jax.jit(entries_of, static_argnums=0)
+@lru_cache(maxsize=COMPILED)
+def compiled(task: Task) -> Callable[..., tuple[Array | None, ...]]:
+    """`entries_of` a task as one compiled function; the least recently used ones are forgotten."""
+    return jax.jit(partial(entries_of, task))
 
 
 def traced_entries(task: Task, numbers: Sequence[Any], x1: Any, x2: Any) -> tuple[Array | None, ...]:

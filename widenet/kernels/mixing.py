@@ -148,7 +148,7 @@ def apply(left: Matrices, right: Matrices, layout: Layout, have: Layout, part: A
     if have.is_all and (layout.is_all or len(have) > 1):
         return _both_sides(left, right, layout, part.reshape(left.size, right.size, *part.shape[1:]))
     rows, codes, weights = _terms(left, right, layout)
-    index = np.searchsorted(have.codes, codes)
+    index = have.find(codes)
     if len(rows) == len(layout) and (weights == 1).all():
         return part[index]
     terms = jnp.asarray(weights, part.dtype).reshape(-1, *[1] * (part.ndim - 1)) * part[index]

@@ -20,7 +20,7 @@ from widenet.progress import progress
 # a pair of samples takes many, as variances are then worth sharing.
 TILE_NUMBERS, TILE_NUMBERS_OF_POSITIONS = 2**16, 2**18
 LANES = 16  # samples of x2 in a tile, at least, where there is memory: they are the innermost, vectorized axis
-THREADS = os.cpu_count() or 1  # compiled loops run on one or two cores each
+THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # compiled loops run on one or two cores each
 
 Mirror = Callable[[np.ndarray], np.ndarray]
 Compute = Callable[..., tuple[Any, ...]]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from widenet.kernels.layout import Layout, equal, every, of_codes
+from widenet.kernels.layout import Layout, equal, every, grid, of_codes
 from widenet.program.ops import Conv
 from widenet.program.var import Var
 from widenet.program.window import Window
@@ -49,12 +49,32 @@ def taps_needed(slide: Slide) -> Callable[[Layout], Layout]:
     def needed(layout: Layout) -> Layout:
         if layout.is_equal and slide.alike:
             return equal(sizes[0])
-        if layout.is_all and len(layout) > 1:
-            return every(*sizes)
+        axes = axes_of(layout, slide.left.output(slide.from_left), slide.right.output(slide.from_right))
+        if axes:
+            return grid(tuple(_axis_needed(slide, i, axis) for i, axis in enumerate(axes)))
         inside, codes = _codes(slide, layout)
         return of_codes(np.unique(codes[inside]), sizes)
 
     return needed
+
+
+def axes_of(layout: Layout, left: Sequence[int], right: Sequence[int]) -> tuple[Layout, ...]:
+    """The pairs along each axis of the positions, of a grid or of all pairs; empty if there is no such thing."""
+    if layout.axes and [axis.sizes for axis in layout.axes] == list(zip(left, right, strict=True)):
+        return layout.axes
+    return tuple(every(p, q) for p, q in zip(left, right, strict=True)) if layout.is_all and len(layout) > 1 else ()
+
+
+def _axis_taps(slide: Slide, axis: int, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """`[L, taps]` along one axis: is a tap inside on both sides, and the pair that it reads."""
+    left = slide.left.axis_taps(axis, slide.from_left[axis])[layout.left]
+    right = slide.right.axis_taps(axis, slide.from_right[axis])[layout.right]
+    return (left >= 0) & (right >= 0), left * slide.from_right[axis] + right
+
+
+def _axis_needed(slide: Slide, axis: int, layout: Layout) -> Layout:
+    inside, codes = _axis_taps(slide, axis, layout)
+    return of_codes(np.unique(codes[inside]), (slide.from_left[axis], slide.from_right[axis]))
 
 
 def _codes(slide: Slide, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +91,32 @@ def window_sum(slide: Slide, layout: Layout, have: Layout, part: Array) -> Array
     if layout.is_all and have.is_all:
         both = part.reshape(*slide.from_left, *slide.from_right, *part.shape[1:])
         return _slide_pairs(slide, both).reshape(len(layout), *part.shape[1:])
+    made = axes_of(layout, slide.left.output(slide.from_left), slide.right.output(slide.from_right))
+    given = axes_of(have, slide.from_left, slide.from_right)
+    if made and given:
+        part = _by_axes(given, part) if have.is_all else part.reshape(*map(len, given), *part.shape[1:])
+        for i, (to, at) in enumerate(zip(made, given, strict=True)):
+            inside, codes = _axis_taps(slide, i, to)
+            part = jnp.moveaxis(_gather(inside, at.find(codes), jnp.moveaxis(part, i, 0)), 0, i)
+        return _by_positions(made, part) if layout.is_all else part.reshape(len(layout), *part.shape[len(made) :])
     inside, codes = _codes(slide, layout)
-    return _gather(inside, np.searchsorted(have.codes, codes), part)
+    return _gather(inside, have.find(codes), part)
+
+
+def _by_axes(axes: tuple[Layout, ...], part: Array) -> Array:
+    """From all pairs of positions, `[P Q, ...]`, to those along each axis, `[P_1 Q_1, P_2 Q_2, ...]`."""
+    d, rest = len(axes), part.shape[1:]
+    split = part.reshape(*(axis.sizes[0] for axis in axes), *(axis.sizes[1] for axis in axes), *rest)
+    order = [i for axis in range(d) for i in (axis, d + axis)]
+    return split.transpose(*order, *range(2 * d, split.ndim)).reshape(*map(len, axes), *rest)
+
+
+def _by_positions(axes: tuple[Layout, ...], part: Array) -> Array:
+    """The inverse of `_by_axes`."""
+    d, rest = len(axes), part.shape[len(axes) :]
+    split = part.reshape(*(size for axis in axes for size in axis.sizes), *rest)
+    order = [*range(0, 2 * d, 2), *range(1, 2 * d, 2)]
+    return split.transpose(*order, *range(2 * d, split.ndim)).reshape(-1, *rest)
 
 
 def position_sum(window: Window, positions: Sequence[int], values: Array) -> Array:

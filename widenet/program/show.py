@@ -122,4 +122,4 @@ def _factor(scale: Any) -> str:
         number = float(scale)
     except TypeError:  # a traced value
         return "s "
-    return {1: "", -1: "-"}.get(number, f"{number:g} ")
+    return "" if number == 1 else "-" if number == -1 else f"{number:g} "
