@@ -11,6 +11,7 @@ import widenet as wn
 from tests.architectures import GRAPHS, KEEPS_POSITIONS, MASKED, PEER_ARCHITECTURES, POSITIONS
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "architectures.npz")
+LARGE = {"i:myrtle7", "i:myrtle10", "i:wide_resnet"}  # the zoo's are compared too
 
 
 def data(kind, name):
@@ -32,7 +33,9 @@ def assert_agrees(ours, name, meets):
         np.testing.assert_allclose(mine, peer, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", PEER_ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in PEER_ARCHITECTURES]
+)
 def test_kernels_are_those_of_the_peer(name):
     kind, _, bare = name.partition(":")
     x1, x2 = data(kind, bare)

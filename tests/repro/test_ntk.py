@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_quick_run_on_digits_passes_what_it_checks_and_leaves_mnist_open(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "WIDENET_DATA"} | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error", ROOT / "paper_repro" / "ntk.py", "--quick", "--out", tmp_path]

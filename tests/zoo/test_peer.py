@@ -45,6 +45,7 @@ def test_kernels_are_those_of_the_peer(name):
     assert_agree(SPECS[name], x1, x2, ZOO, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BEFORE)
 def test_kernels_are_those_of_the_architectures_written_out(name):
     assert_agree(BEFORE[name], ARCHITECTURES["i1"], ARCHITECTURES["i2"], ARCHITECTURES, name)
