@@ -80,6 +80,7 @@ def wide(s):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", wide(stax))
 def test_the_kernel_is_the_mean_over_random_networks(name):
     net, x = wide(stax)[name], data()["s1"][:2]

@@ -52,6 +52,7 @@ def is_slow(name):
     return name not in QUICK and RUNS[name][1] in "civ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * is_slow(n)) for n in RUNS])
 def test_a_network_of_the_script_has_the_kernels_of_the_peer(name):
     net, kind, options = RUNS[name]

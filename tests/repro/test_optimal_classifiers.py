@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_quick_run_passes_all_but_what_needs_depth_50000_or_10000_points(tmp_path):
     command = [sys.executable, "-W", "error", ROOT / "paper_repro" / "optimal_classifiers.py", "--quick"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
