@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_quick_run_passes_all_but_what_needs_more_points(tmp_path):
     command = [sys.executable, "-W", "error", ROOT / "paper_repro" / "wide_cnn.py", "--quick", "--out", tmp_path]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
