@@ -12,6 +12,12 @@ from widenet.activations.activation import with_dtype
 
 STEP = 1e-5
 each = pytest.mark.parametrize("phi", ROWS.values(), ids=ROWS.keys())
+# gradients compile for seconds: every third activation here, all of them in `make test-all`
+every_third = pytest.mark.parametrize(
+    "phi",
+    [phi if i % 3 == 0 else pytest.param(phi, marks=pytest.mark.slow) for i, phi in enumerate(ROWS.values())],
+    ids=ROWS.keys(),
+)
 
 
 def quadrature(phi, psi, q1, q2, k):
@@ -42,7 +48,7 @@ def test_moments_are_the_dual_of_a_variable_with_itself_and_with_a_constant(phi)
     np.testing.assert_allclose(duals.mean(phi, q), mean, rtol=1e-11, atol=1e-12)
 
 
-@each
+@every_third
 def test_gradients_agree_with_finite_differences(phi):
     leaves, treedef = jax.tree.flatten((with_dtype(phi, jnp.float64), *jnp.asarray(CASES).T))
     exact = [jax.tree.leaves(part) for part in gradients(*treedef.unflatten(leaves))]
@@ -54,7 +60,7 @@ def test_gradients_agree_with_finite_differences(phi):
             np.testing.assert_allclose(exact[part][i][inside[1]], inside[0], rtol=1e-7, atol=1e-8)
 
 
-@each
+@every_third
 def test_values_and_gradients_are_finite_everywhere(phi):
     phi, (q1, q2, k) = with_dtype(phi, jnp.float64), jnp.asarray(CASES).T
     for part in jax.tree.leaves((both(phi, q1, q2, k), gradients(phi, q1, q2, k))):
