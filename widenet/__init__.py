@@ -37,6 +37,9 @@ _NAMES = {
     "widenet.finite": """
         init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk
         empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",
+    "widenet.corrections": """
+        finite_width LowRank four_point edgeworth one_hidden_cumulants optimal_aspect_ratio
+        empirical_finite_width extrapolate_width""",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {
