@@ -161,8 +161,9 @@ def _one_network(net: Net, width: int, wanted: Wanted, key: Any, i: Any, x1: Arr
     first, second = slice(x1.shape[0]), slice(0 if x2 is None else x1.shape[0], None)
     if not wanted.ntk:
         return Kernels(_second_moments(evaluate(program, params, both, key_masks), first, second), None)
-    y, layers = output_and_features(program, params, both, _some_outputs(program, width), key_masks)
-    ntk = jnp.mean(contract(rows(layers, first), rows(layers, second), False), axis=-1)
+    outputs = _some_outputs(program, width)
+    y, layers = output_and_features(program, params, both, outputs, key_masks)
+    ntk = contract(rows(layers, first), rows(layers, second), 0) / outputs.size
     return Kernels(_second_moments(y, first, second) if wanted.nngp else None, ntk)
 
 
