@@ -24,8 +24,9 @@ RESHAPES = {
 }
 CALLS = {  # what is looked into, and where the function is
     **dict.fromkeys(("jit", "pjit", "checkpoint", "remat", "remat2"), "jaxpr"),
-    **dict.fromkeys(("closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"), "call_jaxpr"),
+    **dict.fromkeys(("closed_call", "core_call"), "call_jaxpr"),
 }
+CUSTOM = dict.fromkeys(("custom_jvp_call", "custom_vjp_call"), "call_jaxpr")  # only for a weight: else the rule is kept
 
 
 class Value(NamedTuple):
@@ -160,8 +161,9 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], visits:
 
 def _equation(equation: Any, given: list[Value], visits: _Visits) -> list[Value]:
     name = equation.primitive.name
-    if name in CALLS and any(value.leaf is not None for value in given):
-        inner = equation.params[CALLS[name]]
+    calls = CALLS | CUSTOM if any(value.leaf is not None for value in given) else CALLS
+    if name in calls:
+        inner = equation.params[calls[name]]
         return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given, visits)
     bound = equation.primitive.get_bind_params(equation.params)
     rules, options = bound if isinstance(bound, tuple) else ((), bound)  # before, and since, jax 0.10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,22 +11,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Report:
-    """A quantity of each weight before and after, and the factor that the weight was multiplied by."""
+    """A quantity before and after, by name, and the factors that weights were multiplied by."""
 
     quantity: str
     names: tuple[str, ...]
     before: np.ndarray
     after: np.ndarray
-    scale: np.ndarray
+    scales: Mapping[str, float]
     untouched: tuple[str, ...] = ()  # weights that no layer was seen to use
     history: np.ndarray | None = None  # the objective, step by step
 
     def __str__(self) -> str:
         """A table."""
-        width = max(map(len, ("weight", *self.names)))
-        lines = [f"{'weight':{width}}  {'times':>10}  {self.quantity}: before -> after"]
-        for name, scale, before, after in zip(self.names, self.scale, self.before, self.after, strict=True):
-            lines.append(f"{name:{width}}  {scale:10.4g}  {before:.4g} -> {after:.4g}")
+        width = max(map(len, ("weight", *self.names, *self.scales)))
+        lines = [f"{'':{width}}  {self.quantity}: before -> after"]
+        for name, before, after in zip(self.names, self.before, self.after, strict=True):
+            lines.append(f"{name:{width}}  {before:.4g} -> {after:.4g}")
+        lines.append(f"{'weight':{width}}  times")
+        lines += [f"{name:{width}}  {scale:.4g}" for name, scale in self.scales.items()]
         if self.untouched:
             lines.append(f"as they were, for no layer was seen to use them: {', '.join(self.untouched)}")
         return "\n".join(lines)
