@@ -12,7 +12,7 @@ from tests.nets import NETS
 from widenet.finite import blocks, empirical_ntk_diagonal, empirical_ntk_full
 from widenet.finite.empirical import is_architecture
 from widenet.finite.jacobian import inner_products
-from widenet.finite.structured import Layer, by_pairs, factors_are_cheaper, gradients_of
+from widenet.finite.structured import Layer, by_pairs, factors_are_cheaper, gradient_of
 from widenet.precision import float64
 
 RNG = np.random.default_rng(0)
@@ -89,15 +89,15 @@ def test_the_structured_kernel_in_blocks_is_the_whole(numbers, monkeypatch):
 
 @pytest.mark.parametrize("axes", [0, 1, 2])
 def test_pairs_of_positions_and_gradients_of_weights_agree(axes):
-    a, b = (Layer(RNG.normal(size=(r, t, 4)), RNG.normal(size=(r, 2, t, 3)), []) for r, t in ((3, 5), (2, 7)))
-    products = inner_products(gradients_of(a), gradients_of(b), axes)
+    a, b = (Layer(RNG.normal(size=(r, t, 4)), RNG.normal(size=(r, 2, t, 3))) for r, t in ((3, 5), (2, 7)))
+    products = inner_products([gradient_of(a)], [gradient_of(b)], axes)
     np.testing.assert_allclose(by_pairs(a, b, axes), products, rtol=1e-11, atol=1e-12)
 
 
 def test_the_cheaper_contraction_is_chosen():
     def layer(positions, width):
         shape = jax.ShapeDtypeStruct
-        return Layer(shape((4, positions, width), float), shape((4, 1, positions, width), float), [])
+        return Layer(shape((4, positions, width), float), shape((4, 1, positions, width), float))
 
     assert factors_are_cheaper(layer(1, 64))
     assert not factors_are_cheaper(layer(1024, 8))

@@ -80,8 +80,8 @@ def gradients_in_batch(f: Function, params: Any, x: Any, outputs: Array) -> list
     return jax.vmap(of_row)(jnp.eye(x.shape[0], dtype=y.dtype))
 
 
-# Products of gradients [r, c, p] and [s, c, p], by the axes of outputs that are wanted.
-PRODUCTS = "rcp,scp->rs", "rcp,scp->rsc", "rcp,sop->rsco"
+# Products of gradients, by the axes of outputs that are wanted.
+PRODUCTS = "rp,sp->rs", "rcp,scp->rsc", "rcp,sop->rsco"
 
 
 @partial(jax.jit, static_argnums=2)
@@ -90,10 +90,10 @@ def inner_products(a: list[Array], b: list[Array], axes: int) -> Array:
 
     axes: 0 the sum over equal outputs `[r, s]`, 1 equal outputs `[r, s, c]`, 2 all pairs of outputs `[r, s, c, c]`.
     """
-    pairs = zip(a, b, strict=True)
-    products = [jnp.einsum(PRODUCTS[axes], _flat(one), _flat(two), precision=HIGHEST) for one, two in pairs]
+    pairs = ((_flat(one, axes), _flat(two, axes)) for one, two in zip(a, b, strict=True))
+    products = [jnp.einsum(PRODUCTS[axes], one, two, precision=HIGHEST) for one, two in pairs]
     return sum(products[1:], products[0])
 
 
-def _flat(leaf: Array) -> Array:
-    return leaf.reshape(*leaf.shape[:2], -1)
+def _flat(leaf: Array, axes: int) -> Array:
+    return leaf.reshape(*leaf.shape[: 2 if axes else 1], -1)

@@ -26,14 +26,16 @@ Tape = dict[int, Any]  # by index of the variable; a repeated block has the tape
 
 
 class Layer(NamedTuple):
-    """The factors of the gradient of one weight; positions of all its uses are side by side in T."""
+    """The factors of the gradient of one weight; positions of all its uses are side by side in T.
 
-    z: Array  # sigma_w / sqrt(fan_in) z: [r, T, fan_in]
+    A bias is the row of the weight that is given sigma_b, the last of z.
+    """
+
+    z: Array  # sigma_w / sqrt(fan_in) z and sigma_b: [r, T, d], d = fan_in + 1, or fan_in without a bias
     delta: Array  # df_o / dh: [r, c, T, fan_out]
-    bias: list[Array]  # df_o / db, if there is a bias: [r, c, fan_out]
 
 
-Layers = dict[str, Any]  # name -> a Layer, or its gradients [r, c, ...], or the stacked Layers of a repeated block
+Layers = dict[str, Any]  # name -> a Layer, or [its gradient], or the stacked Layers of a repeated block
 # A gradient is formed once, and compared with those of this many samples or more.
 PARTNERS = 16
 # Products of deltas at all pairs of positions, by the axes of outputs that are wanted.
@@ -163,25 +165,26 @@ def _layer(program: Program, uses: list[Var], inputs: Tape, deltas: Tape) -> Any
     if isinstance(op, Repeat):
         index = program.index[uses[0]]
         return jax.vmap(lambda z, d: _layers(op.body, z, d), (0, 1))(inputs[index], deltas[index])
-    parts = [_use(use, inputs[program.index[use]], deltas[program.index[use]]) for use in uses]
-    biases = [bias for part in parts for bias in part.bias]
+    biased = any(use.op.has_bias for use in uses)
+    parts = [_use(use, biased, inputs[program.index[use]], deltas[program.index[use]]) for use in uses]
     layer = Layer(
         jnp.concatenate([part.z for part in parts], axis=1),
         jnp.concatenate([part.delta for part in parts], axis=2),
-        [sum(biases[1:], biases[0])] if biases else [],
     )
-    return layer if factors_are_cheaper(layer) else gradients_of(layer)
+    return layer if factors_are_cheaper(layer) else [gradient_of(layer)]
 
 
-def _use(var: Var, z: Array, delta: Array) -> Layer:
+def _use(var: Var, biased: bool, z: Array, delta: Array) -> Layer:
     assert isinstance(var.op, Linear)
     if isinstance(var.op, Conv):
         taken = patches(z, var.op.window, var)
         z = taken.reshape(*taken.shape[:2], -1)
     z = z.reshape(z.shape[0], -1, z.shape[-1])
     delta = jnp.moveaxis(delta.reshape(delta.shape[0], *z.shape[:2], delta.shape[-1]), 0, 1)
-    bias = [in_dtype(var.op.sigma_b, z) * jnp.sum(delta, axis=2)] if var.op.has_bias else []
-    return Layer(in_dtype(var.op.sigma_w, z) / math.sqrt(z.shape[-1]) * z, delta, bias)
+    scaled = in_dtype(var.op.sigma_w, z) / math.sqrt(z.shape[-1]) * z
+    if biased:
+        scaled = jnp.pad(scaled, ((0, 0), (0, 0), (0, 1)), constant_values=in_dtype(var.op.sigma_b, z))
+    return Layer(scaled, delta)
 
 
 def factors_are_cheaper(layer: Layer) -> bool:
@@ -190,9 +193,9 @@ def factors_are_cheaper(layer: Layer) -> bool:
     return t**2 * (d + k) < d * k * (1 + 2 * t / PARTNERS)
 
 
-def gradients_of(layer: Layer) -> list[Array]:
-    """The gradients of a weight and of its bias."""
-    return [jnp.einsum("rtd,rctk->rcdk", layer.z, layer.delta, precision=HIGHEST), *layer.bias]
+def gradient_of(layer: Layer) -> Array:
+    """The gradient of a weight, `[r, c, d, fan_out]`."""
+    return jnp.einsum("rtd,rctk->rcdk", layer.z, layer.delta, precision=HIGHEST)
 
 
 def rows(layers: Any, kept: slice, axis: int = 0) -> Any:
@@ -208,7 +211,7 @@ def contract(a: Any, b: Any, axes: int) -> Array:
     if isinstance(a, list):
         return inner_products(a, b, axes)
     if isinstance(a, Layer):
-        return sum((inner_products([one], [two], axes) for one, two in zip(a.bias, b.bias)), by_pairs(a, b, axes))
+        return by_pairs(a, b, axes)
     parts = []
     for name, one in a.items():
         if isinstance(one, dict):
