@@ -32,6 +32,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "kernels": {"program", "activations"},
     "finite": {"program", "activations", "layers"},
     "batches": {"program", "activations"},
+    "mean_field": {"program", "activations", "layers", "kernels"},
     "corrections": {"program", "activations", "finite"},
     "predict": set(),
     "scale": {"program", "kernels", "predict"},

@@ -45,7 +45,7 @@ def critical(phi: Activation | Callable[..., Any], sigma_b: float | None = None)
     phi: an activation or any elementwise function of arrays (one with kinks: `activation(fn, breakpoints=...)`).
     Accuracy: that of the duals, 1e-8 or better, for q up to 300.
     Raises: ValueError where there is no such point, saying why: sigmoid, softplus and functions that jump.
-    Source: roberts2022, sec. 5 (classes); schoenholz2017, sec. 3 (edge of chaos); pennington2017 (table).
+    Source: roberts2022, sec. 5 (classes); schoenholz2017, sec. 3 (edge of chaos).
 
     >>> import widenet as wn
     >>> point = wn.critical(wn.relu)
@@ -74,7 +74,7 @@ def critical(phi: Activation | Callable[..., Any], sigma_b: float | None = None)
                 f"{phi.name} is critical at sigma_w = {point.sigma_w:.6g} and sigma_b = 0 only: it is scale-invariant, "
                 f"and with sigma_b = {sigma_b:g} the variance grows in every layer."
             )
-    return _on_line(phi, one, float(sigma_b))  # type: ignore[arg-type]
+    return _on_line(phi, one, sigma_b)
 
 
 class _None(Exception):
@@ -109,7 +109,7 @@ def _as_activation(phi: Any) -> Activation:
         raise ValueError(f"{phi.name} is NaN or infinite between -3 and 3; an activation must be finite.")
     if not phi.continuous:
         raise ValueError(
-            f"{phi.name} has no critical point: it jumps, so it tears the closest inputs apart and chi_perp is infinite."
+            f"{phi.name} has no critical point: it jumps, so close inputs are torn apart and chi_perp is infinite."
         )
     if np.ptp(values) == 0:
         raise ValueError(f"{phi.name} has no critical point: it is constant, so no input and no gradient gets through.")
@@ -154,8 +154,8 @@ def _on_line(phi: Activation, one: _Layer, sigma_b: float) -> Critical:
     """The stable point of the edge of chaos with this sigma_b and the least variance."""
 
     def excess(q: np.ndarray) -> np.ndarray:
-        perp = one.perp(q)
-        return q - np.divide(one.square(q), perp, out=np.full_like(perp, np.inf), where=perp > 0) - sigma_b**2
+        with np.errstate(divide="ignore", invalid="ignore"):  # zero below all kinks, infinite for exp at large q
+            return q - one.square(q) / one.perp(q) - sigma_b**2
 
     roots = _roots(excess, LINE, excess(LINE))
     for q in roots:
@@ -167,7 +167,9 @@ def _on_line(phi: Activation, one: _Layer, sigma_b: float) -> Critical:
             return Critical(perp**-0.5, sigma_b, float(q), "edge of chaos", chi_par, why)
     found = f"chi_perp = 1 only at variances that are unstable, q = {', '.join(f'{q:.4g}' for q in roots)}"
     nothing = f"chi_perp is not 1 at any fixed variance between {LINE[0]:.0e} and {LINE[-1]:.0e}"
-    raise ValueError(f"{phi.name} has no critical point with sigma_b = {sigma_b:g}: {found if len(roots) else nothing}.")
+    raise ValueError(
+        f"{phi.name} has no critical point with sigma_b = {sigma_b:g}: {found if len(roots) else nothing}."
+    )
 
 
 def _roots(f: Callable[[np.ndarray], np.ndarray], ladder: np.ndarray, values: np.ndarray) -> np.ndarray:

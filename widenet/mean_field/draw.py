@@ -38,7 +38,7 @@ def draw(phase: Phase, path: Path) -> Path:
 def panel(ax: Axes, phase: Phase, values: np.ndarray, title: str, **colours: Any) -> None:
     """One quantity over both scales, and the critical line."""
     image = ax.pcolormesh(phase.sigma_w, phase.sigma_b, values.T, shading="nearest", rasterized=True, **colours)
-    ax.plot(phase.critical_sigma_w, phase.sigma_b, "k-", lw=2.5)
-    ax.plot(phase.critical_sigma_w, phase.sigma_b, "w--", lw=1, label=r"$\chi_1 = 1$")
+    ax.plot(phase.critical_sigma_w, phase.sigma_b, "w-", lw=3)  # a rim, seen on dark colours
+    ax.plot(phase.critical_sigma_w, phase.sigma_b, "k-", lw=1.5, label=r"$\chi_1 = 1$")
     ax.set(title=title, xlabel=r"$\sigma_w$")
     ax.figure.colorbar(image, ax=ax)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from widenet.program.trace import Net, Program
 
 Quantity = Callable[..., Any]
 ROWS = 256  # evaluated at a time: some megabytes of quadrature points
+FEWEST = 8  # rows that code is compiled for
 COMPILED = 128  # functions that are kept
 UNIFORM = 1e-9  # relative difference between positions that is rounding
 
@@ -39,11 +40,13 @@ class Family:
         """
         numbers = numbers_of(self.program)
         if any(map(is_traced, (*numbers, *arguments))):
-            arrays = jnp.broadcast_arrays(*arguments)
-            flat = jax.vmap(lambda *row: quantity(self.program, *row))(*(jnp.ravel(a) for a in arrays))
-            return flat.reshape((*arrays[0].shape, *flat.shape[1:]))
+            traced = jnp.broadcast_arrays(*map(jnp.asarray, arguments))
+            flat = jax.vmap(partial(quantity, self.program))(*map(jnp.ravel, traced))
+            return flat.reshape((*traced[0].shape, *flat.shape[1:]))
         arrays = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in arguments))
         shape, size = arrays[0].shape, arrays[0].size
+        if not size:
+            return np.zeros(shape)
         rows, sigmas = [_padded(a.ravel()) for a in arrays], None
         if self.sigmas is not None:
             sigmas = tuple(_padded(np.repeat(sigma, size // sigma.size)) for sigma in self.sigmas)
@@ -54,7 +57,7 @@ class Family:
 
 def _padded(row: np.ndarray) -> np.ndarray:
     """Repeat the last number up to a size that others have too, so that compiled code serves them all."""
-    size = -(-row.size // ROWS) * ROWS if row.size > ROWS else 16 ** (1 + (row.size > 16))
+    size = -(-row.size // ROWS) * ROWS if row.size > ROWS else max(FEWEST, 1 << (row.size - 1).bit_length())
     return np.pad(row, (0, size - row.size), mode="edge")
 
 

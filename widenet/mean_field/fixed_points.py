@@ -56,7 +56,7 @@ def fixed_points(block: Net, *, positions: tuple[int, ...] = ()) -> tuple[FixedP
     >>> import widenet as wn
     >>> point, = wn.fixed_points(wn.serial(wn.dense(sigma_w=1.5, sigma_b=0.2), wn.tanh))
     >>> round(point.q, 4), point.stability, [round(c.c, 4) for c in point.correlations]
-    (0.7827, 'stable', [0.5655, 1.0])
+    (0.8709, 'stable', [0.4966, 1.0])
     """
     family = family_of(block, positions)
     return tuple(_described(family, *found) for found in _variances(family))
@@ -105,8 +105,8 @@ def reached(family: Family) -> State:
     q = reached_variance(family)
     at = np.clip(q, LEAST, MOST)
     chi_par, chi_perp = family(quantities.chi_par, at), family(quantities.chi_perp, at, 1.0)
-    c = _reached_correlation(family, at, chi_perp)
     ratio = at / family(quantities.length, at)
+    c = _reached_correlation(family, at, chi_perp * ratio)
     slope = np.where(c == 1, chi_perp, family(quantities.chi_perp, at, c)) * ratio
     return State(q, c, chi_par, chi_perp, slope)
 
@@ -124,25 +124,31 @@ def reached_variance(family: Family) -> np.ndarray:
     return np.where(way == 0, START, np.where(turned.any(axis=1), root, far))
 
 
-def _reached_correlation(family: Family, q: np.ndarray, chi_perp: np.ndarray) -> np.ndarray:
-    def steepness(c: np.ndarray) -> np.ndarray:
-        return _steepness(family, q, c, chi_perp)
-
+def _reached_correlation(family: Family, q: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    steepness = _steepness(family, q, slope)
     at_zero, at_one = steepness(np.zeros_like(q)), steepness(np.ones_like(q))
     inside = (at_zero < 0) & (at_one > ONE)
+    if not inside.any():
+        return np.where(at_one <= ONE, 1.0, 0.0)
     c = bracketed(steepness, np.where(inside, 0.0, np.nan), np.ones_like(q))
     return np.where(at_one <= ONE, 1.0, np.where(inside, c, 0.0))
 
 
-def _steepness(family: Family, q: np.ndarray, c: np.ndarray, chi_perp: np.ndarray) -> np.ndarray:
-    """(1 - C(c))/(1 - c) - 1, and C'(1) - 1 at c = 1: a root is a fixed point, and simple even at the edge of chaos.
+def _steepness(family: Family, q: np.ndarray, slope: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """(1 - C(c))/(1 - c) - 1 as a function of c, and C'(1) - 1 at c = 1, from the slope C'(1).
 
-    Where C(1) < 1, as under dropout, infinite at c = 1.
+    A root is a fixed point, and a simple one even at the edge of chaos.  Where C(1) < 1, as under dropout, it is
+    infinite at c = 1.
     """
-    end = 1 - family(quantities.correlation, q, np.ones_like(c))
-    slope = np.where(end > ONE, np.inf, chi_perp * q / family(quantities.length, q)) * np.ones_like(c)
-    gap = np.where(c == 1, 1.0, 1 - c)
-    return np.where(c == 1, slope, (1 - family(quantities.correlation, q, c)) / gap) - 1
+    lost = 1 - family(quantities.correlation, q, np.ones_like(q)) > ONE
+
+    def steepness(c: np.ndarray) -> np.ndarray:
+        inner = np.where(np.isnan(c), 0.0, c)
+        chord = (1 - family(quantities.correlation, q, inner)) / np.where(inner == 1, 1.0, 1 - inner)
+        value = np.where(inner == 1, np.where(lost, np.inf, slope), chord) - 1
+        return np.where(np.isnan(c), np.nan, value)
+
+    return steepness
 
 
 def _count(family: Family) -> int:
@@ -211,9 +217,12 @@ def _described(family: Family, q: float, stability: str) -> FixedPoint:
 
 def _correlations(family: Family, q: np.ndarray, chi_perp: float) -> list[Correlation]:
     """The fixed points of the c-map at q and their stability, ascending."""
+    at = np.atleast_1d(q)
+    ratio = float(q / family(quantities.length, q))
+    steepness = _steepness(family, at, np.atleast_1d(chi_perp * ratio))
 
-    def excess(c: np.ndarray) -> np.ndarray:  # falls with C(c) - c
-        return -_steepness(family, q, c, chi_perp)
+    def excess(c: np.ndarray) -> np.ndarray:  # of the sign of C(c) - c
+        return -steepness(c)
 
     ladder = np.linspace(-1, 1, 201)
     values = excess(ladder)
@@ -227,7 +236,7 @@ def _correlations(family: Family, q: np.ndarray, chi_perp: float) -> list[Correl
         found.insert(0, (-1.0, "unstable" if signs[0] > 0 else "stable"))
     if abs(ends[1] - 1) < ONE:
         found.append((1.0, "stable" if signs[-1] > 0 else "unstable"))
-    slopes = [float(family(quantities.chi_perp, q, c) * q / family(quantities.length, q)) for c, _ in found]
+    slopes = [float(family(quantities.chi_perp, q, c)) * ratio for c, _ in found]
     return [
         Correlation(c, "unstable" if abs(slope) > 1 + ONE else stability, slope)
         for (c, stability), slope in zip(found, slopes, strict=True)

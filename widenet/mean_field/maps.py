@@ -72,7 +72,7 @@ def maps(block: Net, *, positions: tuple[int, ...] = ()) -> Maps:
 
     >>> import widenet as wn
     >>> m = wn.maps(wn.serial(wn.dense(sigma_w=2**0.5), wn.relu))
-    >>> float(m.q(3.0)), float(m.chi_perp(3.0).round(9)), float(m.c(0.0, q=1.0).round(6))
+    >>> float(m.q(3.0).round(9)), float(m.chi_perp(3.0).round(9)), float(m.c(0.0, q=1.0).round(6))
     (3.0, 1.0, 0.31831)
     """
     return Maps(family_of(block, positions))

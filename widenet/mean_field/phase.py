@@ -19,6 +19,7 @@ from widenet.mean_field.roots import bracketed
 from widenet.program.trace import Net
 from widenet.progress import progress
 
+SAME = 1e-9  # a chi_1 this close to 1 is 1: at sigma_b = 0 it is taken at q = 1e-10
 SIGMA_W, SIGMA_B = np.linspace(0.5, 3.0, 51), np.linspace(0.0, 1.0, 21)
 
 
@@ -35,7 +36,7 @@ class Phase:
     chi_par: np.ndarray  # V' there
     xi_q: np.ndarray  # depth scales, in layers; inf at criticality
     xi_c: np.ndarray
-    critical_sigma_w: np.ndarray  # `[sigma_b]`: the least sigma_w on the grid's range with chi_1 = 1; NaN if none
+    critical_sigma_w: np.ndarray  # `[sigma_b]`: where chi_1 reaches 1 from below; NaN if not within the grid
 
     def plot(self, path: str | Path) -> Path:
         """Draw chi_1, the correlation and its depth scale, with the critical line; the kind of file is by its name."""
@@ -60,9 +61,9 @@ def phase(
     >>> import widenet as wn
     >>> p = wn.phase(wn.tanh, sigma_w=[0.5, 1.5, 2.5], sigma_b=[0.0, 0.1])
     >>> p.chi_1.round(3).tolist(), p.critical_sigma_w.round(4).tolist()
-    ([[0.25, 0.247], [1.139, 1.11], [1.744, 1.739]], [1.0, 1.1934])
+    ([[0.25, 0.244], [1.139, 1.129], [1.607, 1.605]], [1.0, 1.1934])
     """
-    name = net.name if isinstance(net, Activation) else getattr(net, "__name__", "block")
+    name = net.name if isinstance(net, Activation) else "the block"
     block = serial(net, dense()) if isinstance(net, Activation) else net
     sigma_w, sigma_b = _grid("sigma_w", sigma_w), _grid("sigma_b", sigma_b)
     program = family_of(block, positions).program
@@ -88,8 +89,9 @@ def _grid(name: str, values: Any) -> np.ndarray:
 
 
 def _critical_line(program: Any, sigma_w: np.ndarray, sigma_b: np.ndarray, chi_1: np.ndarray) -> np.ndarray:
-    """The least sigma_w with chi_1 = 1 for each sigma_b, by a bracket of the grid. (Q8)"""
-    crossed = (chi_1[:-1] - 1) * (chi_1[1:] - 1) <= 0
+    """Where the ordered phase chi_1 < 1 ends for each sigma_b, by a bracket of the grid. (Q8)"""
+    ordered = chi_1 < 1 - SAME
+    crossed = ordered[:-1] & ~ordered[1:]
     if not crossed.any():
         return np.full(len(sigma_b), np.nan)
     first = crossed.argmax(axis=0)
@@ -98,6 +100,6 @@ def _critical_line(program: Any, sigma_w: np.ndarray, sigma_b: np.ndarray, chi_1
     def excess(scales: np.ndarray) -> np.ndarray:
         family = Family(program, (np.where(np.isnan(scales), 1.0, scales), sigma_b))
         chi = family(quantities.chi_perp, np.clip(reached_variance(family), LEAST, MOST), 1.0)
-        return np.where(np.isnan(scales), np.nan, chi - 1)
+        return np.where(np.isnan(scales), np.nan, np.where(np.abs(chi - 1) < SAME, 0.0, chi - 1))
 
     return bracketed(excess, start, sigma_w[1:][first])

@@ -27,7 +27,8 @@ def carried(program: Program, k: Cov) -> Cov:
     plan = plan_of(program)
     start = Pair(program.input, program.input)
     layout = plan.stages[-1].layout
-    return as_cov(carry_out(plan, {start: k}, Context(layout)), layout)
+    made: Any = carry_out(plan, {start: k}, Context(layout))
+    return as_cov(made, layout)
 
 
 def plan_of(program: Program) -> Plan:
