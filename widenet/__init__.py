@@ -41,6 +41,7 @@ _NAMES = {
     "widenet.corrections": """
         finite_width LowRank four_point edgeworth one_hidden_cumulants optimal_aspect_ratio
         empirical_finite_width extrapolate_width""",
+    "widenet.spectra": "jacobian_spectrum empirical_spectrum isometric_init",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {
@@ -48,6 +49,8 @@ _MODULES = {
     "predict": "widenet.predict",
     "datasets": "widenet.datasets",
     "scale": "widenet.scale",
+    "initializers": "widenet.initializers",
+    "torch": "widenet.torch",
 }
 
 __all__ = [*_HOME, *_MODULES]
