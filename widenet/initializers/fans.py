@@ -6,9 +6,8 @@ As in `jax.nn.initializers`: axes that are none of in, out and batch are the win
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,15 +15,7 @@ from jax import Array
 
 Axis = int | Sequence[int]
 
-# what the variance gain^2 / fan of a weight is divided by, of (fan_in, fan_out)
-MODES: Mapping[str, Callable[[float, float], float]] = MappingProxyType(
-    {
-        "fan_in": lambda fan_in, fan_out: fan_in,
-        "fan_out": lambda fan_in, fan_out: fan_out,
-        "fan_avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
-        "fan_geo_avg": lambda fan_in, fan_out: math.sqrt(fan_in * fan_out),
-    }
-)
+MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
 
 @dataclass(frozen=True)
@@ -62,17 +53,26 @@ class Fans:
         """Outputs that one input enters."""
         return math.prod(self.window) * self.n_out
 
+    @property
+    def modes(self) -> dict[str, float]:
+        """What the variance gain^2 / fan of a weight is divided by, by the name of the mode."""
+        into, out = self.fan_in, self.fan_out
+        return {"fan_in": into, "fan_out": out, "fan_avg": (into + out) / 2, "fan_geo_avg": math.sqrt(into * out)}
+
     def weight(self, matrices: Array) -> Array:
         """The weight of matrices `[batch, fan_in, n_out]`."""
         moved = jnp.reshape(matrices, [self.shape[axis] for axis in self.order])
-        return jnp.transpose(moved, np.argsort(self.order))
+        return jnp.transpose(moved, np.argsort(self.order).tolist())
 
     def matrices(self, weight: Array) -> Array:
         """The inverse of `weight`."""
         return jnp.transpose(weight, self.order).reshape(self.batch, self.fan_in, self.n_out)
 
 
-def fans(shape: Sequence[int], axes: Axes = Axes()) -> Fans:  # noqa: B008 (immutable)
+JAX = Axes()  # [*window, in, out]
+
+
+def fans(shape: Sequence[int], axes: Axes = JAX) -> Fans:
     """How a weight of `shape` multiplies its input.
 
     Raises: ValueError for a shape without the axes, an axis that is named twice, or a fan of 0.

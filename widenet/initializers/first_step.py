@@ -22,7 +22,7 @@ DECAY, DECAY2, SMALL = 0.9, 0.999, 1e-8  # of Adam, which moves the scales
 
 
 class FirstStep(NamedTuple):
-    """An optimizer's first step: its direction for a gradient, learning rate, and a norm of gradients with its bound."""
+    """An optimizer's first step: direction for a gradient, learning rate, and a norm of gradients with its bound."""
 
     direction: Callable[[Array], Array]
     norm: Callable[[Sequence[Array]], Array]
@@ -30,14 +30,22 @@ class FirstStep(NamedTuple):
     gamma: float
 
 
+def _euclidean(gradients: Sequence[Array]) -> Array:
+    return jnp.sqrt(jnp.sum(jnp.stack([jnp.sum(g**2) for g in gradients])))
+
+
+def _absolute(gradients: Sequence[Array]) -> Array:
+    return jnp.sum(jnp.stack([jnp.sum(jnp.abs(g)) for g in gradients]))
+
+
 def sgd(learning_rate: float = 0.1, gamma: float = 1.0) -> FirstStep:
     """Gradient descent: gradients are bounded in the Euclidean norm."""
-    return FirstStep(lambda g: g, lambda gs: jnp.sqrt(sum(jnp.sum(g**2) for g in gs)), learning_rate, gamma)
+    return FirstStep(lambda g: g, _euclidean, learning_rate, gamma)
 
 
 def adam(learning_rate: float = 1e-3, gamma: float = 100.0) -> FirstStep:
     """Adam, whose first direction is the sign: gradients are bounded in the sum of absolute values."""
-    return FirstStep(jnp.sign, lambda gs: sum(jnp.sum(jnp.abs(g)) for g in gs), learning_rate, gamma)
+    return FirstStep(jnp.sign, _absolute, learning_rate, gamma)
 
 
 def gradinit(
@@ -52,11 +60,11 @@ def gradinit(
 ) -> Tuned:
     """Learn a scale for every parameter tensor, so that the loss after one prescribed step is least.
 
-    min_s loss(p - eta d(g), B') subject to norm(g) <= gamma, p = s params, g the gradient of the loss on B.  A step that
-    breaks the bound lowers the norm instead.  `settings` is sgd() if None.  B is a random half of `batch`, and B' shares half of its samples.  Scales
-    are moved by Adam with learning rate `rate`, and stay above 0.01.
+    min_s loss(p - eta d(g), B') subject to norm(g) <= gamma, p = s params, g the gradient of the loss on B.  A step
+    that breaks the bound lowers the norm instead.  `settings` is sgd() if None.  B is a random half of `batch`, and B'
+    shares half of its samples.  Scales are moved by Adam with learning rate `rate`, and stay above 0.01.
     Raises: ValueError for data whose samples are all equal, fewer than 4 samples, or a loss that is not finite.
-    Source: zhu2021, alg. 1.
+    Source: zhu2021.
     """
     check_varied(batch)
     settings = sgd() if settings is None else settings
@@ -95,8 +103,8 @@ def gradinit(
         history.append(float(value))
         if not np.isfinite(history[-1]):
             raise ValueError(
-                f"gradinit: the loss after step {number} is {history[-1]}: give a loss that is finite at the start, and "
-                "lower learning_rate or gamma in the settings."
+                f"gradinit: the loss after step {number} is {history[-1]}: give a loss that is finite at the start, "
+                "and lower learning_rate or gamma in the settings."
             )
     before, after = (np.array([float(norm(scales, arrays, batch))]) for scales in (ones, state[0]))
     scales = dict(zip(leaves.names, map(float, state[0]), strict=True))
@@ -108,7 +116,7 @@ def _samples(batch: Any) -> int:
     sizes = {len(leaf) for leaf in jax.tree.leaves(batch) if np.ndim(leaf)}
     if len(sizes) != 1 or min(sizes) < 4:
         raise ValueError(
-            f"gradinit draws halves of the batch: its arrays must have one length, at least 4, but have {sorted(sizes)}."
+            f"gradinit draws halves of the batch: its arrays must have one length, at least 4, not {sorted(sizes)}."
         )
     return sizes.pop()
 

@@ -8,18 +8,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from scipy.optimize import brentq
 
 from widenet.activations import NAMED, Activation, activation, derivative
 from widenet.activations.dual import second_moment
+from widenet.mean_field.critical import critical
 from widenet.precision import float64
 
 Gain = Any  # a number, an Activation, or an elementwise function
 
 ROUNDING = 1e-9  # of moments in float64
-TINY = 1e-30  # a variance that is as good as 0
-PROBES = np.geomspace(1e-4, 10, 6)  # variances at which phi shows how it bends
+KEPT = 128  # critical points that are remembered: modules ask for theirs whenever they are traced
 
 
 class Point(NamedTuple):
@@ -57,17 +55,6 @@ def as_gain(gain: Gain) -> Any:
     return float(gain)
 
 
-def moments(phi: Activation, q: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """E phi(u)^2, its derivative in q, and E phi'(u)^2, u ~ N(0, q), in float64. (I9)
-
-    Shapes: that of q.
-    """
-    with jax.ensure_compile_time_eval(), float64():  # initializers are often made while a module is being traced
-        x = jnp.asarray(q, jnp.float64)
-        second, change = jax.jvp(lambda x: second_moment(phi, x), (x,), (jnp.ones_like(x),))
-        return np.asarray(second), np.asarray(change), np.asarray(second_moment(derivative(phi), x))
-
-
 def edge_of_chaos(phi: Any, q: float = 1.0) -> Point:
     """sigma_w and sigma_b that keep the variance `q` and gradients: chi_1 = 1 there. (I9)
 
@@ -79,9 +66,12 @@ def edge_of_chaos(phi: Any, q: float = 1.0) -> Point:
     phi = as_activation(phi)
     if not 0 < q < math.inf:
         raise ValueError(f"edge_of_chaos: q is {q}, but must be positive and finite.")
-    second, _, steep = map(float, moments(phi, q))
+    with jax.ensure_compile_time_eval(), float64():
+        second, steep = (float(second_moment(one, jnp.asarray(q, jnp.float64))) for one in (phi, derivative(phi)))
     if not steep > 0:
-        raise ValueError(f"{phi.name} is flat almost everywhere: no weights keep its gradients; use another activation.")
+        raise ValueError(
+            f"{phi.name} is flat almost everywhere: no weights keep its gradients; use another activation."
+        )
     b2 = q - second / steep
     if b2 < -ROUNDING * q:
         raise ValueError(
@@ -91,50 +81,16 @@ def edge_of_chaos(phi: Any, q: float = 1.0) -> Point:
     return Point(steep**-0.5, math.sqrt(max(b2, 0.0)), float(q))
 
 
-def critical_point(phi: Any) -> Point:
-    """sigma_w, sigma_b and the variance at which variances and gradients are both kept. (I10)
+def critical_point(phi: Any, *, sigma_b: float | None = None) -> Point:
+    """`widenet.critical` of an activation or an elementwise function, also while a module is being traced. (I10)
 
-    - phi(a u) = a phi(u) for a > 0 (relu): any variance, sigma_w^2 = 1 / E phi'^2, sigma_b = 0;
-    - phi(0) = 0 and variances that slowly fall to 0 (tanh): sigma_w = 1 / |phi'(0)|, sigma_b = 0;
-    - else (gelu) the least variance in [1e-3, 300] at which both slopes are 1.
-
-    Raises: ValueError if there is none.
-    Source: roberts2022, ch. 5.
+    Raises: ValueError if there is no critical point.
     """
-    return _critical_point(as_activation(phi))
+    return _critical_point(as_activation(phi), sigma_b)
 
 
-@lru_cache(maxsize=128)
-def _critical_point(phi: Activation) -> Point:
-    second, _, steep = moments(phi, PROBES)
-    if steep.min() > 0 and np.ptp(steep) < ROUNDING * steep[0] and np.ptp(second / PROBES) < ROUNDING * steep[0]:
-        return edge_of_chaos(phi, 1.0)
-    with jax.ensure_compile_time_eval(), float64():
-        at_zero = jnp.asarray(0.0)
-        centred, start = float(phi.fn(at_zero, *phi.params)) == 0, float(second_moment(derivative(phi), at_zero + TINY))
-    bent = [ratio for ratio in second / PROBES / max(start, TINY) - 1 if abs(ratio) > ROUNDING]
-    if centred and start > 0 and bent and bent[0] < 0:
-        return Point(start**-0.5, 0.0, 0.0)
-    return _half_stable(phi)
-
-
-def _half_stable(phi: Activation) -> Point:
-    grid = np.geomspace(1e-3, 300, 120)
-    _, change, steep = moments(phi, grid)
-    gap = np.where(steep > 0, change / np.where(steep > 0, steep, 1) - 1, np.nan)
-    crossing = np.flatnonzero(gap[:-1] * gap[1:] < 0)
-
-    def signed(q: float) -> float:
-        _, change, steep = moments(phi, q)
-        return float(change / steep - 1)
-
-    for i in crossing:
-        try:
-            return edge_of_chaos(phi, float(brentq(signed, grid[i], grid[i + 1], xtol=1e-12)))
-        except ValueError:  # a negative sigma_b^2
-            continue
-    raise ValueError(
-        f"{phi.name} has no critical point: nowhere in [1e-3, 300] are the slopes of the variance and of the "
-        "correlation both 1. Give sigma_w as a number, take edge_of_chaos(phi, q), which keeps one variance, or "
-        "transform the activation with initializers.dks."
-    )
+@lru_cache(maxsize=KEPT)
+def _critical_point(phi: Activation, sigma_b: float | None) -> Point:
+    with jax.ensure_compile_time_eval():  # initializers are often made while a module is being traced
+        found = critical(phi, sigma_b)
+    return Point(found.sigma_w, found.sigma_b, found.q)

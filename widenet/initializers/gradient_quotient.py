@@ -22,11 +22,11 @@ LEAST = 0.01  # share of its norm that one step leaves of a weight: signed steps
 
 
 def gradient_quotient(loss: Loss, params: Any, batch: Any) -> Array:
-    """mean |(g - H g) / (g + eps sign g) - 1| over all weights, g the gradient and H the Hessian of loss(params, batch).
+    """mean |(g - H g) / (g + eps sign g) - 1| over all weights, g the gradient and H the Hessian of the loss. (I16)
 
-    How much one step of gradient descent with learning rate 1 changes the gradient, relative to it; 0 for a loss that is
-    linear.  Weights are floating leaves with two axes or more.
-    Source: dauphin2019, eq. (2).
+    How much one step of gradient descent with learning rate 1 changes the gradient, relative to it; 0 for a linear
+    loss.  Weights are floating leaves with two axes or more.
+    Source: dauphin2019.
     """
     leaves = Leaves.of(params)
     return _quotient(loss, leaves, [leaves.arrays[i] for i in leaves.weights], batch)
@@ -42,7 +42,7 @@ def _quotient(loss: Loss, leaves: Leaves, weights: Sequence[Any], batch: Any) ->
     g, hg = jax.jvp(jax.grad(of_weights), (weights,), (jax.grad(of_weights)(weights),))
     sign = [jax.lax.stop_gradient(jnp.where(one >= 0, EPSILON, -EPSILON)) for one in g]
     parts = [jnp.abs((one - h) / (one + eps) - 1) for one, h, eps in zip(g, hg, sign, strict=True)]
-    return sum(jnp.sum(part) for part in parts) / sum(part.size for part in parts)
+    return jnp.sum(jnp.stack([jnp.sum(part) for part in parts])) / sum(part.size for part in parts)
 
 
 def metainit(
@@ -54,7 +54,7 @@ def metainit(
     of inputs N(0, 1) and random labels: any batch of the right shape will do, labels are hardly used.
     The best norms on the way are returned.
     Raises: ValueError for data whose samples are all equal, a loss that is no finite number, or a weight that is zero.
-    Source: dauphin2019, alg. 1.
+    Source: dauphin2019.
     """
     check_varied(batch)
     leaves = Leaves.of(params)

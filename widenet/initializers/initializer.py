@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from widenet.checks import is_traced
-from widenet.initializers.fans import MODES, Axes, Axis, Fans, fans
+from widenet.initializers.fans import JAX, MODES, Axes, Axis, Fans, fans
 from widenet.initializers.gains import Gain, as_gain
 from widenet.initializers.laws import (
     BlockSparse,
@@ -37,7 +37,7 @@ class Initializer:
     law: Law
     gain: Any = 1.0  # sigma_w
     mode: str = "fan_in"
-    axes: Axes = Axes()
+    axes: Axes = JAX
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
         """A weight of `shape`; `key` is a jax key or a whole number, `dtype` jax's default if None.
@@ -56,7 +56,7 @@ class Initializer:
         return lambda key: self.law.matrix(key, layout.fan_in, layout.n_out, dtype)
 
     def _scale(self, layout: Fans) -> Any:
-        return self.gain * np.sqrt(layout.fan_in / MODES[self.mode](layout.fan_in, layout.fan_out))
+        return self.gain * np.sqrt(layout.fan_in / layout.modes[self.mode])
 
     @property
     def c_w(self) -> Any:
@@ -93,6 +93,7 @@ class Constant:
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
         """An array of `shape`; `key` is not used."""
+        del key
         return placed(jnp.full(tuple(shape), self.value, floating(dtype)), out_sharding)
 
 
@@ -145,7 +146,7 @@ def normal(
     `gain` is sigma_w, or an activation whose critical sigma_w is meant; `mode` is one of fan_in, fan_out, fan_avg,
     fan_geo_avg.  With the gains 1 and sqrt(2): LeCun's and He's; with fan_avg: Glorot's.
     Raises: ValueError for an unknown mode, or an activation with no critical point.
-    Source: lecun1998, glorot2010, he2015.
+    Source: lecun2012; glorot2010; he2015.
     """
     return _initializer(Normal(), gain, mode, Axes.of(in_axis, out_axis, batch_axis))
 
@@ -184,7 +185,7 @@ def orthogonal(
 
     A convolution is the matrix [window * in, out].  `variance_preserving=False` leaves the second factor out, as
     torch, jax and keras do.
-    Source: saxe2014; the factor: martens2021, sec. 8.
+    Source: saxe2014; the factor: martens2021.
     """
     return _initializer(Haar(variance_preserving), gain, "fan_in", Axes.of(in_axis, out_axis, batch_axis))
 
@@ -200,7 +201,7 @@ def delta_orthogonal(
     """`orthogonal` at the centre of a convolution's window, zero elsewhere: an isometry of images. (I8)
 
     Raises: when called, ValueError for a shape without a window, or with more inputs than outputs.
-    Source: xiao2018, alg. 1.
+    Source: xiao2018.
     """
     axes = Axes.of(in_axis, out_axis, batch_axis)
     return Delta(Haar(variance_preserving), as_gain(gain), axes=axes)
@@ -242,7 +243,9 @@ def permuted(
     """
     mask = np.asarray(mask, bool)
     if mask.ndim != 2 or not mask.any():
-        raise ValueError(f"permuted: the mask must be a matrix [fan_in, out] with a true entry; its shape: {mask.shape}.")
+        raise ValueError(
+            f"permuted: the mask must be a matrix [fan_in, out] with a true entry; its shape: {mask.shape}."
+        )
     law = Permuted((mask.shape[0], mask.shape[1]), mask.tobytes())
     return _initializer(law, gain, "fan_in", Axes.of(in_axis, out_axis, batch_axis))
 

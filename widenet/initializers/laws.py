@@ -27,7 +27,7 @@ class Law(Protocol):
 class Independent:
     """Independent entries: Gaussian processes at infinite width, with no correction from the weights themselves."""
 
-    def kappa4(self, n_in: int, n_out: int) -> float:
+    def kappa4(self, n_in: int, n_out: int) -> float:  # noqa: ARG002
         """Outputs of one input are uncorrelated in every power."""
         return 0.0
 
@@ -43,7 +43,7 @@ class Normal(Independent):
 
 @dataclass(frozen=True)
 class TruncatedNormal(Independent):
-    """Independent normals cut at +-bound standard deviations of the uncut one, of variance 1/n_in after the cut. (I2)"""
+    """Independent normals cut at +-bound standard deviations of the uncut one, then of variance 1/n_in. (I2)"""
 
     bound: float = 2.0
 
@@ -93,7 +93,7 @@ def orthonormal_columns(key: Array, rows: int, columns: int, dtype: Any) -> Arra
     """A uniform draw of `columns` orthonormal vectors, shape [rows, columns].
 
     The signs make the triangular factor's diagonal positive; without them the law depends on the algorithm.
-    Source: Mezzadri 2007.
+    Source: mezzadri2007.
     """
     q, r = jnp.linalg.qr(jax.random.normal(key, (rows, columns), dtype))
     return q * jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(dtype)
@@ -136,7 +136,7 @@ class BlockSparse:
         kept = jax.random.normal(values, (n_in, n_out), dtype) * _in_random_order(order, mask)
         return kept / math.sqrt(self.density * n_in)
 
-    def kappa4(self, n_in: int, n_out: int) -> float:
+    def kappa4(self, n_in: int, n_out: int) -> float:  # noqa: ARG002
         """Two outputs share a block in a share 1/n_out of pairs only."""
         return 0.0
 
@@ -193,6 +193,6 @@ class Cayley:
         w = jnp.linalg.solve(one + skew, one - skew) * jax.random.rademacher(signs, (n_in,), dtype)[:, None]
         return jax.random.permutation(order, w, axis=1)
 
-    def kappa4(self, n_in: int, n_out: int) -> float:
+    def kappa4(self, n_in: int, n_out: int) -> float:  # noqa: ARG002
         """That of every orthogonal matrix with rows and columns in no order."""
         return -1.0

@@ -32,7 +32,7 @@ def apjn(
     The h_l are the products of weights with data, before the bias; for a network with skips, the values that `apply`
     names `blocks` with `jax.ad_checkpoint.checkpoint_name`.  `probes`: random directions for each sample.
     Raises: ValueError if fewer than two layers, or blocks, are seen.
-    Source: doshi2023, def. 2.
+    Source: doshi2023.
     """
     chain = Chain.of(Reading.of(apply, params, batch), batch, blocks)
     arrays = chain.reading.leaves.arrays
@@ -49,7 +49,7 @@ def apjn_tune(
     step.  Weights that act before the first of the values stay as they are.  Stops once every |log J_l| is below 1e-3;
     the report says what was reached.  `blocks` as in `apjn`.
     Raises: as `apjn`; ValueError for data whose samples are all equal, or a J that is 0 or not finite.
-    Source: he2022, sec. 3.
+    Source: he2022.
     """
     check_varied(batch)
     reading = Reading.of(apply, params, batch)
@@ -103,7 +103,9 @@ class Chain:
 
         Raises: ValueError if there are fewer than two.
         """
-        seen, first, blocks = [], set(), (blocks,) if isinstance(blocks, str) else tuple(blocks)
+        seen: list[str] = []
+        first: set[int] = set()
+        blocks = (blocks,) if isinstance(blocks, str) else tuple(blocks)
         names = reading.leaves.names
 
         def at_layer(leaf: int, out: Array) -> Array:

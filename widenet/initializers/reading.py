@@ -1,7 +1,8 @@
 """Which weight multiplies what, in any function `apply(params, batch)`: read from its jaxpr, without hooks. (I13)
 
 A weight is a floating leaf of `params` with two axes or more; a layer is where one, transposed or reshaped or times a
-constant, meets data in a matrix product or a convolution.  Weights inside of `lax.scan` and `lax.while_loop` are not seen.
+constant, meets data in a matrix product or a convolution.  Weights inside of `lax.scan` and `lax.while_loop`
+are not seen.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ class Reading:
         arrays: Sequence[Any],
         batch: Any,
         *,
-        at_layer: Callable[[int, Array], Array] = lambda leaf, out: out,
-        at_name: Callable[[str, Array], Array] = lambda name, value: value,
+        at_layer: Callable[[int, Array], Array] = lambda _, out: out,
+        at_name: Callable[[str, Array], Array] = lambda _, value: value,
     ) -> Any:
         """The value of the function.
 
@@ -131,8 +132,8 @@ class Reading:
         jax.eval_shape(lambda arrays, batch: self.run(arrays, batch, at_layer=at_layer), self.leaves.arrays, batch)
         if not found:
             raise ValueError(
-                "no weight was seen to meet data: apply(params, batch) must multiply leaves of params, with two axes or "
-                "more, with the batch, outside of scan and while loops (unroll them for this)."
+                "no weight was seen to meet data: apply(params, batch) must multiply leaves of params, with two axes "
+                "or more, with the batch, outside of scan and while loops (unroll them for this)."
             )
         return list(dict.fromkeys(found))
 

@@ -22,13 +22,22 @@ class Layer(NamedTuple):
     point: Point
 
 
-def critical(phi: Any, kernel: Initializer = normal(), *, q: float | None = None) -> Layer:  # noqa: B008 (immutable)
-    """Initializers for layers after the activation `phi`, at its critical point, or at the variance `q`. (I10)
+def critical(
+    phi: Any,
+    kernel: Initializer = normal(),  # noqa: B008 (immutable)
+    *,
+    q: float | None = None,
+    sigma_b: float | None = None,
+) -> Layer:
+    """Initializers for layers after the activation `phi`: its critical point, or one of its edge of chaos. (I10)
 
-    `kernel` is the ensemble, whose gain is replaced: `critical(gelu, orthogonal())`.
-    Raises: ValueError for an activation with no critical point, or none at q.
+    `kernel` is the ensemble, whose gain is replaced: `critical(gelu, orthogonal())`.  `q` or `sigma_b` choose the point
+    of the edge of chaos that keeps this variance, or has these biases.
+    Raises: ValueError for an activation without such a point, or for both q and sigma_b.
     """
-    point = critical_point(phi) if q is None else edge_of_chaos(phi, q)
+    if q is not None and sigma_b is not None:
+        raise ValueError("critical: q and sigma_b each fix the point of the edge of chaos; give one of them.")
+    point = critical_point(phi, sigma_b=sigma_b) if q is None else edge_of_chaos(phi, q)
     return Layer(replace(kernel, gain=point.sigma_w), bias(point.sigma_b), point)
 
 
@@ -101,7 +110,7 @@ def fixup(depth: int, layers: int = 2, *, kernel: Initializer | None = None) -> 
     inner weights times depth^(-1 / (2 layers - 2)), last weights and readout zero; Fixup also puts a scalar bias of 0
     before every weight and activation.  `kernel` is the law before scaling, He's if None.
     Raises: ValueError for depth < 1 or layers < 2.
-    Source: zhang2019, sec. 4.
+    Source: zhang2019fixup.
     """
     if depth < 1 or layers < 2:
         raise ValueError(
@@ -117,7 +126,7 @@ def skip_init(multiplier: float = 0.0, *, kernel: Initializer | None = None) -> 
     """He's law with a trained scalar, 0 at first, at the end of every branch, instead of batch norm. (I12)
 
     `multiplier` up to 1/sqrt(depth) trains as well.
-    Source: de2020, sec. 3.
+    Source: de2020.
     """
     kernel = normal(math.sqrt(2)) if kernel is None else kernel
     return Branches(kernel, kernel, normal(), constant(0.0), constant(multiplier))
@@ -126,7 +135,7 @@ def skip_init(multiplier: float = 0.0, *, kernel: Initializer | None = None) -> 
 def rezero(*, kernel: Initializer | None = None) -> Branches:
     """Any law, Glorot's if None, with one trained scalar for each branch that is 0 at first. (I12)
 
-    Source: bachlechner2021, eq. (1).
+    Source: bachlechner2021.
     """
     kernel = normal(mode="fan_avg") if kernel is None else kernel
     return Branches(kernel, kernel, kernel, constant(0.0), constant(0.0))

@@ -39,9 +39,9 @@ def lsuv(apply: Apply, params: Any, batch: Any, *, target: float = 1.0) -> Tuned
     arrays = scaled(leaves.arrays, factors)
     after, _ = _deviations(reading, arrays, batch, None)
     names = tuple(leaves.names[leaf] for leaf in seen)
-    told = [np.array([float(table[leaf]) for leaf in seen]) for table in (before, after, factors)]
-    scales = dict(zip(names, told.pop(), strict=True))
-    report = Report("standard deviation", names, *told, scales, untouched=reading.untouched(seen))
+    begin, end, times = (np.array([float(table[leaf]) for leaf in seen]) for table in (before, after, factors))
+    scales = dict(zip(names, times.tolist(), strict=True))
+    report = Report("standard deviation", names, begin, end, scales, untouched=reading.untouched(seen))
     return Tuned(leaves.filled(arrays), report)
 
 
