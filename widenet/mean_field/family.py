@@ -19,8 +19,7 @@ from widenet.program.structure import Structure, numbers_of
 from widenet.program.trace import Net, Program
 
 Quantity = Callable[..., Any]
-ROWS = 256  # evaluated at a time: some megabytes of quadrature points
-FEWEST = 8  # rows that code is compiled for
+ROWS = 64  # evaluated at a time: some megabytes of quadrature points
 COMPILED = 128  # functions that are kept
 UNIFORM = 1e-9  # relative difference between positions that is rounding
 
@@ -45,34 +44,35 @@ class Family:
             return flat.reshape((*traced[0].shape, *flat.shape[1:]))
         arrays = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in arguments))
         shape, size = arrays[0].shape, arrays[0].size
-        if not size:
-            return np.zeros(shape)
-        rows, sigmas = [_padded(a.ravel()) for a in arrays], None
-        if self.sigmas is not None:
-            sigmas = tuple(_padded(np.repeat(sigma, size // sigma.size)) for sigma in self.sigmas)
+        rows = [a.ravel() for a in arrays]
+        scales = [] if self.sigmas is None else [np.repeat(sigma, size // sigma.size) for sigma in self.sigmas]
+        evaluate = _compiled(quantity, Structure(self.program), bool(scales))
         with float64():
-            made = np.asarray(_compiled(quantity, Structure(self.program))(numbers, sigmas, rows))[:size]
+            parts = [
+                evaluate(numbers, *(_padded(row[start : start + ROWS]) for row in (*scales, *rows)))
+                for start in range(0, size, ROWS)
+            ]
+            made = np.concatenate(parts)[:size] if parts else np.zeros(0)
         return made.reshape((*shape, *made.shape[1:]))[()]
 
 
 def _padded(row: np.ndarray) -> np.ndarray:
-    """Repeat the last number up to a size that others have too, so that compiled code serves them all."""
-    size = -(-row.size // ROWS) * ROWS if row.size > ROWS else max(FEWEST, 1 << (row.size - 1).bit_length())
-    return np.pad(row, (0, size - row.size), mode="edge")
+    """Repeat the last number up to the one size that code is compiled for."""
+    return np.pad(row, (0, ROWS - row.size), mode="edge")
 
 
 @lru_cache(maxsize=COMPILED)
-def _compiled(quantity: Quantity, structure: Structure) -> Callable[..., Any]:
-    """A quantity of programs of one structure as a compiled function of (numbers, scales, arguments)."""
+def _compiled(quantity: Quantity, structure: Structure, scaled: bool) -> Callable[..., Any]:
+    """A quantity of programs of one structure, compiled: a function of numbers, both scales if `scaled`, and rows."""
 
-    def evaluate(numbers: Any, sigmas: Any, rows: Any) -> Any:
+    def one(numbers: Any, *row: Any) -> Any:
         program = structure.program(numbers)
+        if scaled:
+            program, row = with_sigmas(program, *row[:2]), row[2:]
+        return quantity(program, *row)
 
-        def one(row: Any) -> Any:
-            scales, arguments = row
-            return quantity(program if scales is None else with_sigmas(program, *scales), *arguments)
-
-        return jax.lax.map(one, (sigmas, rows), batch_size=ROWS)
+    def evaluate(numbers: Any, *rows: Any) -> Any:
+        return jax.vmap(partial(one, numbers))(*rows)
 
     return jax.jit(evaluate)
 

@@ -94,10 +94,10 @@ class State(NamedTuple):
     """Where networks of a family go from variance 1, `[n]` each."""
 
     q: np.ndarray  # 0 or inf where the variance dies out or grows without bound
-    c: np.ndarray  # the smallest non-negative fixed point of the c-map
+    c: np.ndarray  # the smallest non-negative fixed point of the c-map; NaN where the variance grows
     chi_par: np.ndarray
     chi_perp: np.ndarray
-    slope: np.ndarray  # C'(c)
+    slope: np.ndarray  # C'(c); NaN where the variance grows
 
 
 def reached(family: Family) -> State:
@@ -108,7 +108,8 @@ def reached(family: Family) -> State:
     ratio = at / family(quantities.length, at)
     c = _reached_correlation(family, at, chi_perp * ratio)
     slope = np.where(c == 1, chi_perp, family(quantities.chi_perp, at, c)) * ratio
-    return State(q, c, chi_par, chi_perp, slope)
+    fixed = np.isfinite(q)
+    return State(q, np.where(fixed, c, np.nan), chi_par, chi_perp, np.where(fixed, slope, np.nan))
 
 
 def reached_variance(family: Family) -> np.ndarray:

@@ -31,12 +31,14 @@ class Phase:
     sigma_w: np.ndarray  # standard deviations of weights, times sqrt(fan-in)
     sigma_b: np.ndarray  # standard deviations of biases
     q: np.ndarray  # the variance that it approaches; 0: dies out, inf: grows without bound
-    c: np.ndarray  # the correlation that it approaches: 1 in the ordered phase, below in the chaotic one
+    c: (
+        np.ndarray
+    )  # the correlation that it approaches: 1 in the ordered phase, below in the chaotic one; NaN at q = inf
     chi_1: np.ndarray  # chi_perp there, the factor of the squared gradient norm per layer
     chi_par: np.ndarray  # V' there
-    xi_q: np.ndarray  # depth scales, in layers; inf at criticality
+    xi_q: np.ndarray  # depth scales, in layers; inf at criticality, NaN at q = inf
     xi_c: np.ndarray
-    critical_sigma_w: np.ndarray  # `[sigma_b]`: where chi_1 reaches 1 from below; NaN if not within the grid
+    critical_sigma_w: np.ndarray  # `[sigma_b]`: where chi_1 reaches 1, or jumps past it; NaN: not on the grid
 
     def plot(self, path: str | Path) -> Path:
         """Draw chi_1, the correlation and its depth scale, with the critical line; the kind of file is by its name."""
@@ -53,7 +55,7 @@ def phase(
     q = V(q) reached from q = 1, c = C(c), chi_1 = dK/dk at c = 1; critical where chi_1 = 1        (Q5), (Q8)
 
     sigma_w, sigma_b: ascending grids `[n]`, `[m]`; results are `[n, m]`.  positions: as for `maps`.  Where the variance
-    grows without bound (q = inf), the rest is taken at q = 1e10, and where it dies out, at q = 1e-10.
+    grows without bound (q = inf), chi_1 and chi_par are those at q = 1e10; where it dies out, all are at q = 1e-10.
     Raises: ValueError for a grid that is not ascending, finite and positive (sigma_b: or zero), and for a block without
     a layer whose scales could vary.
     Source: poole2016, fig. 1; schoenholz2017, fig. 1 and 2.
@@ -74,7 +76,8 @@ def phase(
     ]
     q, c, chi_par, chi_1, slope = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
     line = _critical_line(program, sigma_w, sigma_b, chi_1)
-    return Phase(name, sigma_w, sigma_b, q, c, chi_1, chi_par, scale(chi_par), scale(slope), line)
+    xi_q = np.where(np.isinf(q), np.nan, scale(chi_par))
+    return Phase(name, sigma_w, sigma_b, q, c, chi_1, chi_par, xi_q, scale(slope), line)
 
 
 def _grid(name: str, values: Any) -> np.ndarray:
