@@ -11,7 +11,7 @@ from widenet.progress import progress
 from widenet.scale.points import Points, Solve, parts, times
 from widenet.scale.spectrum import Spectrum
 
-DIVERGED = 10.0  # mean squared error, in units of that of the zero function, at which a run is given up
+DIVERGED = 100.0  # mean squared error, in units of that of the zero function, at which a run is given up
 
 
 class Preconditioner(NamedTuple):
@@ -143,7 +143,8 @@ def descend(descent: Descent, epochs: int, batch: int, rng: np.random.Generator,
         if not total <= most:
             raise ValueError(
                 f"the descent diverges in batches of {batch}: the subsample of {descent.by.top.s} does not know the "
-                f"{descent.by.top.q} largest eigenvalues well enough; raise s, lower q, or take smaller batches."
+                f"{descent.by.top.q} largest eigenvalues well enough; raise s, lower q, take smaller "
+                "batches, or project more exactly."
             )
         if seen == n:
             descent.settle()

@@ -56,7 +56,7 @@ def eigenpro(
     q: int | None = None,
     s: int | None = None,
     batch: int | None = None,
-    delayed: int = 1,
+    delayed: int | None = 1,
     projection_epochs: int | None = None,
     validation: tuple[Any, Any] | None = None,
     key: int = 0,
@@ -71,8 +71,9 @@ def eigenpro(
     `[p, ...]`, or rows of a matrix: f comes near least squares in their span, without noise (EigenPro 3).
     q, s: eigenvalues that are flattened, and random samples that know them; q=None takes as many as s samples know.
     batch: half of the critical one if nobody says: stable where the samples underestimate lambda_(q+1) by half (L5).
-    delayed: batches between projections on the centres Z; more than 1 is EigenPro 4 (L6).
-    projection_epochs: None projects exactly, with 8 p^2 bytes; a number, by so many epochs of EigenPro 2 on Z.
+    delayed: batches between projections on the centres; 1 is EigenPro 3, more EigenPro 4, None until p samples (L6).
+    projection_epochs: None projects exactly, with 24 p^2 bytes; a number, by so many epochs of EigenPro 2 on the
+    centres, which takes 2 at least (after one, steps that have waited may be amplified).
     validation: (x, y), measured after each epoch; after a matrix (kernel with the data, y).
     Accuracy: weights are float64, products have the precision of the kernel.
     Raises: ValueError for what does not fit, or if the descent diverges; MemoryError if K(Z, Z) does not fit.
@@ -81,7 +82,7 @@ def eigenpro(
     data = _data(kernel, x)
     columns, noise = targets(y, data.count), positive(noise, "noise")
     given = None if batch is None else _whole(batch, "batch", data.together, "the samples that may be in one")
-    epochs, delayed = _whole(epochs, "epochs"), _whole(delayed, "delayed")
+    epochs, delayed = _whole(epochs, "epochs"), None if delayed is None else _whole(delayed, "delayed")
     rng = np.random.default_rng(key)
     points, z = _centers(data, centers, rng)
     if centers is None and delayed != 1:
@@ -97,7 +98,7 @@ def eigenpro(
     descent = Descent(points, columns, by, noise)
     if centers is not None:
         solve = _projection(points, z, projection_epochs, rng)
-        descent = Projected(points, columns, by, z, solve, delayed)
+        descent = Projected(points, columns, by, z, solve, delayed or max(1, len(z) // size))
     shape = (len(z), *np.shape(y)[1:])
     history: list[Epoch] = []
 

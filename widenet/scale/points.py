@@ -55,10 +55,13 @@ class Computed:
     def __init__(self, function: Function, x: Any):
         self.function, self.x = function, np.asarray(samples(x, "x"))
         self.count = self.together = len(self.x)
+        self.held: tuple[Any, np.ndarray] = (None, self.x[:0])
 
     def block(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """The kernel of some samples with others.  Raises: ValueError if the function gives something else."""
-        return self._call(self.x[rows], self.x[columns])
+        if self.held[0] is not columns:
+            self.held = (columns, self.x[columns])  # every step asks for the same ones
+        return self._call(self.x[rows], self.held[1])
 
     def _call(self, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
         found, shape = self.function(x1, x2), (len(x1), len(x2))
