@@ -12,7 +12,7 @@ from tests.nets import NETS
 from widenet.kernels import kernel as kernel_module
 
 KINKED = {"mlp_elu", "mlp_own"}  # integrated numerically with breakpoints: gradients to fewer digits
-FAST = {"mlp_relu", "residual", "gru", "dropped", "cnn_pooled", "attention"}
+FAST = {"mlp_relu", "residual", "gate_and_skip", "dropped", "cnn_pooled", "attention"}
 every_net = pytest.mark.parametrize("name", NETS)
 # what compiles a whole network is run on a few of them, and on all in `make test-all`
 most_nets_slow = pytest.mark.parametrize(
