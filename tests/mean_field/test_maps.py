@@ -29,12 +29,12 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "elu" else ()) for n in FUNCTIONS])
 def test_a_layer_has_the_maps_of_the_literature(name):
     phi, f = FUNCTIONS[name]
-    m = wn.maps(wn.serial(DENSE, phi))
+    m, prime = wn.maps(wn.serial(DENSE, phi)), slope(f)
     for q in Q:
-        square, prime = mean(lambda u: f(u) ** 2, q), slope(f)
+        square = mean(lambda u: f(u) ** 2, q)
         after = SIGMA_W**2 * square + SIGMA_B**2
         np.testing.assert_allclose(m.q(q), after, rtol=1e-7)
         np.testing.assert_allclose(m.chi_perp(q), SIGMA_W**2 * mean(lambda u: prime(u) ** 2, q), rtol=1e-6)
@@ -151,7 +151,7 @@ def test_real_networks_follow_the_maps(name):
 
 def test_jacobians_of_real_layers_grow_by_chi_perp():
     """E |J v|^2 / |v|^2 of mu x + sigma_w W tanh(norm(x)) / sqrt(n) at a Gaussian x of variance q."""
-    mu, q, n = 0.6, 1.7, 600
+    mu, q, n = 0.6, 1.7, 300
 
     def ratio(key):
         keys = jax.random.split(key, 3)
