@@ -61,8 +61,7 @@ class Products:
 
 def moments(phi: Activation, q: Array) -> Moments:
     """The expectations at variance q > 0; a scalar each."""
-    products = Products(phi)
-    integrand = Activation(phi.name, lambda z: products(z, q), kinks=phi.breakpoints)
+    integrand = Activation(phi.name, Products(phi), (q,), kinks=phi.breakpoints)
     return Moments(*dual.mean(integrand, q))
 
 

@@ -54,8 +54,8 @@ class Corrections:
         Shapes: that of z.
         Raises: ValueError for a width at which the corrected variance is not positive.
         """
-        variance = float(self.K[-1] + self.K1[-1] / width)
-        if not (width > 0 and variance > 0):
+        variance = float(self.K[-1] + self.K1[-1] / width) if width > 0 else 0.0
+        if not variance > 0:
             raise ValueError(
                 f"the expansion has no density at width {width}: K + K1/n is {variance}; take a wider net."
             )
@@ -63,10 +63,11 @@ class Corrections:
 
     def plot(self, path: str | Path) -> None:
         """Draw the normalized tensors over depth, and write the picture to `path`."""
+        panels = [names for names in PANELS if np.isfinite(self.normalized[names[0]][-1])]
         with mpl.rc_context({"axes.spines.right": False, "axes.spines.top": False, "legend.frameon": False}):
-            figure = Figure(figsize=(14, 3.4), layout="constrained")
+            figure = Figure(figsize=(3.5 * len(panels), 3.4), layout="constrained")
             FigureCanvasAgg(figure)
-            for axes, names in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+            for axes, names in zip(figure.subplots(1, len(panels)), panels, strict=True):
                 self._panel(axes, names)
             figure.savefig(path, dpi=150)
 
@@ -75,17 +76,12 @@ class Corrections:
         for name, colour in zip(names, COLOURS, strict=False):
             axes.plot(layers, self.normalized[name], color=colour, label=_label(name))
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-        axes.set_xlabel("layer")
-        axes.set_title("coefficient of 1/n", fontsize=10)
-        axes.legend()
+        axes.set(xlabel="layer", ylabel="coefficient of 1/n")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), handlelength=1, columnspacing=0.8)
 
 
 def _label(name: str) -> str:
     """The normalized tensor in words of mathematics."""
     k, t = UNITS[name]
-    over = "".join(symbol for symbol in (_power("K", k), _power(r"\Theta", t)) if symbol)
-    return rf"$K {name} / {_power(chr(92) + 'Theta', t)}$" if k < 0 else f"${name} / {over}$"
-
-
-def _power(symbol: str, n: int) -> str:
-    return "" if n < 1 else symbol if n == 1 else f"{symbol}^{n}"
+    under = {(2, 0): "K^2", (1, 1): r"(K \Theta)", (0, 2): r"\Theta^2", (-1, 3): r"\Theta^3"}[k, t]
+    return f"${'K ' * (k < 0)}{name} / {under}$"

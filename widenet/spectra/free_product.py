@@ -27,7 +27,7 @@ CONVERGED = 1e-8  # a Newton step at the end is below it
 
 @dataclass(frozen=True)
 class FreeProduct:
-    """W_L D_k ... D_1 W_1: the laws of D^2, each with how often it comes, and how many W are Gaussian; scaled to mean 1."""
+    """W_L D_k ... D_1 W_1 scaled to mean 1: laws of D^2, each with how often it comes, and how many W are Gaussian."""
 
     laws: tuple[tuple[SlopeLaw, int], ...]
     gaussians: int
@@ -70,7 +70,7 @@ class FreeProduct:
         return float(np.exp(logs.min()))
 
     def density(self, grid: np.ndarray, smoothing: float) -> np.ndarray:
-        """The density at `grid` > 0, without atoms, from `smoothing` times the grid above the axis, in units of the mean.
+        """The density at `grid` > 0, without atoms, in units of the mean, from `smoothing` times it above the axis.
 
         Raises: ValueError for a single D without Gaussians; ArithmeticError where Newton's method does not converge.
         """

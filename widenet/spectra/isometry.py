@@ -61,8 +61,8 @@ def isometric_init(phi: Activation, depth: int, target: float = 0.25, *, ensembl
         raise ValueError(f"{phi.name} jumps, and has no Jacobian: take a smooth function, such as erf(10 z) for sign.")
     with float64():
         q = _largest(phi, depth, target)
-        sigma_w2, sigma_b2, variance = _scales(phi, depth, q)[:3]
-    return Isometry(float(np.sqrt(sigma_w2)), float(np.sqrt(max(sigma_b2, 0))), q, float(variance))
+        sigma_w2, sigma_b2, variance = map(float, _scales(phi, depth, q)[:3])
+    return Isometry(math.sqrt(sigma_w2), math.sqrt(max(sigma_b2, 0.0)), q, variance)
 
 
 def _largest(phi: Activation, depth: int, target: float) -> float:
