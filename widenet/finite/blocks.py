@@ -57,9 +57,6 @@ def block_size(job: Job, x: Any, rows: int) -> Size:
 def in_blocks(job: Job, x1: Any, x2: Any, size: Size) -> np.ndarray:
     """The tangent kernel of concrete data; x2=None computes the upper triangle of blocks only."""
     places = list(_places(x1, x2, size, job))
-    if len(places) == 1:
-        parts = on_device(x1), None if x2 is None else on_device(x2)
-        return np.asarray(_reduced(job.reader.kernel(job.params, *parts, np.arange(job.outputs), job.output_axes), job))
     whole: np.ndarray | None = None
     other, symmetric = (x1, True) if x2 is None else (x2, False)
     shape = (len(x1), len(other), *(job.outputs,) * job.output_axes)
@@ -117,7 +114,7 @@ def _slices(n: int, length: int, start: int = 0) -> Iterator[slice]:
 def _features(job: Job, x: Any, rows: slice, outputs: slice, size: Size) -> Any:
     """Features of a block of full size: its last sample is repeated, outputs past the last have gradient zero."""
     index = np.minimum(np.arange(rows.start, rows.start + size.rows), rows.stop - 1)
-    return job.reader.features(job.params, on_device(x[index]), outputs.start + jnp.arange(size.outputs))
+    return job.reader.features(job.params, on_device(x[index]), outputs.start + np.arange(size.outputs))
 
 
 def on_device(x: Any) -> Any:

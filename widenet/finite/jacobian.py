@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,16 +33,6 @@ class Reader:
     held: Callable[[Any, Array, Array], Any]
     pair_numbers: Callable[[Any], int]
     coupled: Callable[[tuple[int, ...]], bool] = lambda _: False
-
-    @cached_property
-    def kernel(self) -> Callable[..., Array]:
-        """The kernel of (params, x1, x2 or None for x1, outputs, axes) in one compiled function."""
-
-        def of_blocks(params: Any, x1: Any, x2: Any, outputs: Array, axes: int) -> Array:
-            a = self.features(params, x1, outputs)
-            return self.contract(a, a if x2 is None else self.features(params, x2, outputs), axes)
-
-        return jax.jit(of_blocks, static_argnums=4)
 
 
 def jacobian_reader(f: Function) -> Reader:

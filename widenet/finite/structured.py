@@ -35,7 +35,13 @@ class Layer(NamedTuple):
     delta: Array  # df_o / dh: [r, c, T, fan_out]
 
 
-Layers = dict[str, Any]  # name -> a Layer, or [its gradient], or the stacked Layers of a repeated block
+class Gradient(NamedTuple):
+    """The gradient of one weight, in the order in which a matrix product makes it."""
+
+    w: Array  # [r, d, c, fan_out]
+
+
+Layers = dict[str, Any]  # name -> a Layer or a Gradient, or the stacked Layers of a repeated block
 # A gradient is formed once, and compared with those of this many samples or more.
 PARTNERS = 16
 # Products of deltas at all pairs of positions, by the axes of outputs that are wanted.
@@ -171,13 +177,13 @@ def _layer(program: Program, uses: list[Var], inputs: Tape, deltas: Tape) -> Any
         jnp.concatenate([part.z for part in parts], axis=1),
         jnp.concatenate([part.delta for part in parts], axis=2),
     )
-    return layer if factors_are_cheaper(layer) else [gradient_of(layer)]
+    return layer if factors_are_cheaper(layer) else gradient_of(layer)
 
 
 def _use(var: Var, biased: bool, z: Array, delta: Array) -> Layer:
     assert isinstance(var.op, Linear)
     if isinstance(var.op, Conv):
-        taken = patches(z, var.op.window, var)
+        taken = jax.lax.optimization_barrier(patches(z, var.op.window, var))  # gathered once, not in every product
         z = taken.reshape(*taken.shape[:2], -1)
     z = z.reshape(z.shape[0], -1, z.shape[-1])
     delta = jnp.moveaxis(delta.reshape(delta.shape[0], *z.shape[:2], delta.shape[-1]), 0, 1)
@@ -193,9 +199,9 @@ def factors_are_cheaper(layer: Layer) -> bool:
     return t**2 * (d + k) < d * k * (1 + 2 * t / PARTNERS)
 
 
-def gradient_of(layer: Layer) -> Array:
-    """The gradient of a weight, `[r, c, d, fan_out]`."""
-    return jnp.einsum("rtd,rctk->rcdk", layer.z, layer.delta, precision=HIGHEST)
+def gradient_of(layer: Layer) -> Gradient:
+    """The gradient that these are the factors of."""
+    return Gradient(jnp.einsum("rtd,rctk->rdck", layer.z, layer.delta, precision=HIGHEST))
 
 
 def rows(layers: Any, kept: slice, axis: int = 0) -> Any:
@@ -212,6 +218,8 @@ def contract(a: Any, b: Any, axes: int) -> Array:
         return inner_products(a, b, axes)
     if isinstance(a, Layer):
         return by_pairs(a, b, axes)
+    if isinstance(a, Gradient):
+        return by_gradients(a, b, axes)
     parts = []
     for name, one in a.items():
         if isinstance(one, dict):
@@ -219,6 +227,12 @@ def contract(a: Any, b: Any, axes: int) -> Array:
         else:
             parts.append(contract(one, b[name], axes))
     return sum(parts[1:], parts[0])
+
+
+def by_gradients(a: Gradient, b: Gradient, axes: int) -> Array:
+    """What a weight adds to the kernel, from its gradients."""
+    one, two = ([own.w if axes == 0 else jnp.moveaxis(own.w, 2, 1)] for own in (a, b))
+    return inner_products(one, two, axes)
 
 
 def by_pairs(a: Layer, b: Layer, axes: int) -> Array:
