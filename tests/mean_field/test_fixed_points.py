@@ -116,3 +116,19 @@ def test_dropout_leaves_a_correlation_below_one():
     (found,) = point.correlations
     assert found.stability == "stable"
     assert found.c < 1
+
+
+GAINS = [  # the gain of a framework: phi, sigma_w^2, q, chi_par, chi_1
+    (wn.tanh, 25 / 9, 1.1785, 0.431, 1.2098),
+    pytest.param(wn.selu, 0.5625, 0.0230, 0.924, 1.0037, marks=pytest.mark.slow),
+    pytest.param(wn.selu, 1.0, 1.0, 0.783, 1.0716, marks=pytest.mark.slow),
+    (wn.relu, 1 / 3, 0.0, 1 / 6, 1 / 6),
+    (wn.gelu, 2.0, 0.0, 0.5, 0.5),
+]
+
+
+@pytest.mark.parametrize(("phi", "w2", "q", "chi_par", "chi_1"), GAINS)
+def test_gains_of_frameworks_in_mean_field_terms(phi, w2, q, chi_par, chi_1):
+    diagram = wn.phase(phi, sigma_w=[w2**0.5], sigma_b=[0.0])
+    found = [part[0, 0] for part in (diagram.q, diagram.chi_par, diagram.chi_1)]
+    np.testing.assert_allclose(found, [q, chi_par, chi_1], atol=6e-4)

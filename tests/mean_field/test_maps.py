@@ -231,3 +231,35 @@ def test_bad_input_names_the_remedy(message):
 def test_what_is_no_map_of_q_and_c_is_refused(block, positions, message):
     with pytest.raises(NotImplementedError, match=message):
         wn.maps(block, positions=positions)
+
+
+KEPT = {  # 1/E phi^2 at q = 1, with the chi_perp and chi_par that it gives
+    "relu": (wn.relu, 2, 1, 1),
+    "erf": (wn.erf, 2.152579, 1.226, 0.409),
+    "sin": (wn.sin, 2.313035, 1.313, 0.313),
+    "gelu": (wn.gelu, 2.351716, 1.072, 1.144),
+    "tanh": (wn.tanh, 2.536175, 1.178, 0.461),
+    "silu": (wn.silu, 2.810761, 1.067, 1.173),
+    "mish": (wn.mish, 2.210716, 1.059, 1.076),
+    "elu": (wn.elu(), 1.550519, 1.036, 0.891),
+    "softplus": (wn.softplus, 1.085487, 0.318, 0.492),
+    "sigmoid": (wn.sigmoid, 3.408560, 0.153, 0.106),
+}
+FAST = ("relu", "erf", "sin", "gelu")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in KEPT])
+def test_gains_that_keep_variance_one_are_not_critical(name):
+    phi, w2, perp, par = KEPT[name]
+    m = wn.maps(wn.serial(phi, wn.dense()))
+    np.testing.assert_allclose(1 / m.q(1.0), w2, atol=1e-6)
+    np.testing.assert_allclose([w2 * m.chi_perp(1.0), w2 * m.chi_par(1.0)], [perp, par], atol=6e-4)
+
+
+def test_a_period_may_be_many_layers():
+    layer = wn.serial(wn.erf, DENSE)
+    one, five = wn.maps(layer), wn.maps(wn.repeat(layer, 5))
+    q, slope = 0.7, 1.0
+    for _ in range(5):
+        slope, q = slope * one.chi_perp(q), one.q(q)
+    np.testing.assert_allclose([five.q(0.7), five.chi_perp(0.7)], [q, slope])
