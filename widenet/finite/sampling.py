@@ -220,7 +220,7 @@ def _everything(program: Program, width: int, x: Any) -> Any:
     return params, output_and_features(program, params, x, _some_outputs(program, width))
 
 
-def _networks(draw: Callable[[Array], Kernels], samples: int, batch: int) -> Iterator[Kernels]:
+def _networks(draw: Callable[[Any], Kernels], samples: int, batch: int) -> Iterator[Kernels]:
     """The kernels of the networks, stacked, a batch at a time; the next batches are drawn in the meantime."""
     under_way: deque[Kernels] = deque()
     starts = range(0, samples, batch)

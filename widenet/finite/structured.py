@@ -171,7 +171,7 @@ def _layer(program: Program, uses: list[Var], inputs: Tape, deltas: Tape) -> Any
     if isinstance(op, Repeat):
         index = program.index[uses[0]]
         return jax.vmap(lambda z, d: _layers(op.body, z, d), (0, 1))(inputs[index], deltas[index])
-    biased = any(use.op.has_bias for use in uses)
+    biased = any(isinstance(use.op, Linear) and use.op.has_bias for use in uses)
     parts = [_use(use, biased, inputs[program.index[use]], deltas[program.index[use]]) for use in uses]
     layer = Layer(
         jnp.concatenate([part.z for part in parts], axis=1),
