@@ -202,7 +202,8 @@ def test_results_are_float64_whatever_the_configuration():
 
 
 BAD = {
-    "changes the shape|keeps the shape": lambda: wn.maps(wn.serial(wn.tanh, wn.dense(width=3))),
+    "without strides": lambda: wn.maps(wn.serial(wn.relu, wn.conv(3, stride=2)), positions=(6,)),
+    "or width=": lambda: wn.maps(wn.serial(wn.relu, wn.dense(width=3), wn.relu)),
     "CIRCULAR": lambda: wn.maps(wn.serial(wn.relu, wn.conv(3)), positions=(5,)),
     "put a dense layer": lambda: wn.maps(wn.tanh),
     "same Weight": lambda: wn.maps(wn.serial(wn.tanh, wn.dense(weight=wn.Weight()))),
@@ -263,3 +264,13 @@ def test_a_period_may_be_many_layers():
     for _ in range(5):
         slope, q = slope * one.chi_perp(q), one.q(q)
     np.testing.assert_allclose([five.q(0.7), five.chi_perp(0.7)], [q, slope])
+
+
+def test_a_readout_counts_as_a_layer():
+    def net(x):
+        h = DENSE(x)
+        h = h + 0.5 * DENSE(wn.relu(h))
+        return wn.dense(wn.relu(h), width=1)
+
+    first = SIGMA_W**2 * Q + SIGMA_B**2
+    np.testing.assert_allclose(wn.maps(net).q(Q), (first + (SIGMA_W**2 * first / 2 + SIGMA_B**2) / 4) / 2)

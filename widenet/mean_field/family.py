@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,7 +20,7 @@ from widenet.program.structure import Structure, numbers_of
 from widenet.program.trace import Net, Program
 
 Quantity = Callable[..., Any]
-ROWS = 64  # evaluated at a time: some megabytes of quadrature points
+ROWS, POSITIONS = 64, 4096  # evaluated at a time, at most: some megabytes of quadrature points
 COMPILED = 128  # functions that are kept
 UNIFORM = 1e-9  # relative difference between positions that is rounding
 
@@ -46,19 +47,20 @@ class Family:
         shape, size = arrays[0].shape, arrays[0].size
         rows = [a.ravel() for a in arrays]
         scales = [] if self.sigmas is None else [np.repeat(sigma, size // sigma.size) for sigma in self.sigmas]
+        count = max(1, min(ROWS, POSITIONS // math.prod(self.program.input.positions)))
         evaluate = _compiled(quantity, Structure(self.program), bool(scales))
         with float64():
             parts = [
-                evaluate(numbers, *(_padded(row[start : start + ROWS]) for row in (*scales, *rows)))
-                for start in range(0, size, ROWS)
+                evaluate(numbers, *(_padded(row[start : start + count], count) for row in (*scales, *rows)))
+                for start in range(0, size, count)
             ]
             made = np.concatenate(parts)[:size] if parts else np.zeros(0)
         return made.reshape((*shape, *made.shape[1:]))[()]
 
 
-def _padded(row: np.ndarray) -> np.ndarray:
+def _padded(row: np.ndarray, size: int) -> np.ndarray:
     """Repeat the last number up to the one size that code is compiled for."""
-    return np.pad(row, (0, ROWS - row.size), mode="edge")
+    return np.pad(row, (0, size - row.size), mode="edge")
 
 
 @lru_cache(maxsize=COMPILED)

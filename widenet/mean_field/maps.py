@@ -62,9 +62,9 @@ def maps(block: Net, *, positions: tuple[int, ...] = ()) -> Maps:
 
     V(q), C(c) = K(q, q c)/V(q), chi_par = V'(q), chi_perp = dK/dk, h = (1/2) d chi_perp/dq        (Q1)-(Q4)
 
-    block: a function of one variable that keeps its shape.  q is the variance of its last preactivations, if nothing
-    bypasses them: for `serial(dense, tanh)` and for `serial(tanh, dense)` that of the dense layer's output.  Else, as
-    for a residual block, it is the variance of its argument.
+    block: a function of one variable that keeps its shape, but for a readout at its end.  q is the variance of its last
+    preactivations, if nothing bypasses them: for `serial(dense, tanh)` and for `serial(tanh, dense)` that of the dense
+    layer's output.  Else, as for a residual block, it is the variance of its argument.
     positions: of images or sequences, for a block with convolutions: (8, 8); padding must be circular.
     Raises: ValueError for a block that changes shapes, or does not keep a uniform state; NotImplementedError for one
     that compares positions (attention) or samples (batch norm).

@@ -15,7 +15,7 @@ from widenet.program.var import Channels, Var, is_gaussian, shape_text
 
 
 def period_of(block: Net, positions: tuple[int, ...] = ()) -> Program:
-    """The program of `block`, cut at its preactivations (Q1).
+    """The program of `block`, cut at its preactivations (Q1); a readout at its end counts as a layer of any width.
 
     Raises: ValueError for a block that changes the shape of its argument or shares weights between its copies;
     NotImplementedError for one that couples the samples of a batch.
@@ -23,6 +23,8 @@ def period_of(block: Net, positions: tuple[int, ...] = ()) -> Program:
     like = Var(Input(True), (), tuple(positions), Channels(1, 0))
     program = _traced(block, like, gaussian=True)
     cut = _preactivations(program)
+    if cut is not program.output and program.output.channels != like.channels:
+        raise ValueError(_not_a_period(program.output, like))
     if cut is not None:
         program = _rotated(program, cut)
     elif not is_gaussian(program.output):
@@ -37,14 +39,18 @@ def _traced(block: Net, like: Var, *, gaussian: bool) -> Program:
     output = program.output
     if program.input not in program.index:
         raise ValueError("the block does not use its argument, so there is nothing to follow through it.")
-    if (output.positions, output.channels) != (like.positions, like.channels):
-        raise ValueError(
-            f"mean field follows one block through many equal layers, but the block makes {output} of "
-            f"{shape_text(like)}: give one block that keeps the shape, without strides, pooling, readout or width=."
-        )
+    if output.positions != like.positions:
+        raise ValueError(_not_a_period(output, like))
     if not is_self_contained(block, like, gaussian=gaussian):
         raise ValueError("the block uses the same Weight in every copy; make the Weight inside of the block.")
     return program
+
+
+def _not_a_period(output: Var, like: Var) -> str:
+    return (
+        f"mean field follows one block through many equal layers, but the block makes {output} of {shape_text(like)}: "
+        "give one block that keeps the shape, without strides, pooling or width=."
+    )
 
 
 def _preactivations(program: Program) -> Var | None:
