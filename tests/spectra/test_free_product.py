@@ -11,11 +11,12 @@ HALF = SlopeLaw(np.array([0.0, 1.0]), np.array([0.5, 0.5]))
 TANH = slope_law(wn.tanh, 1.4)
 
 
-def integrals(product, powers, points=2000):
-    """Integrals of the density times powers of lambda."""
-    grid = np.geomspace(1e-9, 1.01 * product.upper_edge(), points)
-    density = product.density(grid, 1e-4)
-    return [np.trapezoid(density * grid**k, grid) for k in powers]
+def integrals(product, powers, points=200):
+    """Integrals of the density times powers of lambda, by points that crowd where it has a root at its edges."""
+    angle = (np.arange(points) + 0.5) * np.pi / points
+    grid = 1.0001 * product.upper_edge() * np.sin(angle / 2) ** 2
+    density = product.density(grid, 1e-5) * np.sqrt(grid * (grid.max() - grid).clip(0)) * np.pi / points
+    return [density @ grid**k for k in powers]
 
 
 def test_one_gaussian_matrix_is_marchenko_pastur():
@@ -50,7 +51,7 @@ def test_two_projections():
     ],
 )
 def test_the_density_has_the_moments(product):
-    np.testing.assert_allclose(integrals(product, (1, 2, 3)), product.moments(3), rtol=3e-3)
+    np.testing.assert_allclose(integrals(product, (1, 2, 3)), product.moments(3), rtol=3e-4)
     np.testing.assert_allclose(product.moments(2)[1] - 1, product.relative_variance, rtol=1e-10)
 
 
@@ -59,7 +60,7 @@ def test_the_mass_is_one_with_the_atoms():
     product = FreeProduct(((mostly, 4),), 0)
     top = (1 / mostly.mean) ** 4
     np.testing.assert_allclose([product.atoms[0.0], product.atoms[top]], [0.05, 0.6])
-    np.testing.assert_allclose(integrals(product, (0,), 8000)[0], 0.35, rtol=0.02)
+    np.testing.assert_allclose(integrals(product, (0,), 1500)[0], 0.35, rtol=0.02)
 
 
 def test_orthogonal_matrices_alone_are_one_atom():

@@ -18,7 +18,7 @@ def test_the_target_is_met_at_criticality(phi, depth, target):
 
 
 def test_a_deep_network_is_isometric_and_an_independent_one_is_not():
-    depth, width = 30, 60
+    depth, width = 30, 40
     s = wn.isometric_init(wn.tanh, depth, 0.1)
     net = wn.zoo.mlp(wn.tanh, depth, sigma_w=s.sigma_w, sigma_b=s.sigma_b)
     x = np.random.default_rng(0).normal(size=(1, width)) * np.sqrt((s.q - s.sigma_b**2) / s.sigma_w**2)
