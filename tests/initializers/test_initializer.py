@@ -210,6 +210,7 @@ def test_a_gain_that_is_not_positive_is_refused(gain):
         (lambda: wi.permuted(np.ones(3)), "matrix"),
         (lambda: wi.cayley()(0, (3, 5)), "square"),
         (lambda: wi.normal(wn.sigmoid), "no critical point"),
+        (lambda: wi.normal(wn.gelu), "critical only with biases: sigma_w = 1.40821 and sigma_b = 0.415839"),
         (lambda: wi.orthogonal(wn.softplus), "no critical point"),
     ],
 )

@@ -60,7 +60,7 @@ def test_the_edge_of_chaos_keeps_a_variance_and_gradients(q):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: wi.edge_of_chaos(wn.gelu, 1.0), "it needs sigma_b"),
+        (lambda: wi.edge_of_chaos(wn.softplus, 1.0), "it needs sigma_b"),
         (lambda: wi.edge_of_chaos(wn.step, 1.0), "flat almost everywhere"),
         (lambda: wi.edge_of_chaos(wn.tanh, 0.0), "must be positive"),
         (lambda: wi.critical(wn.sigmoid), "no critical point"),

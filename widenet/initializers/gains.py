@@ -44,10 +44,17 @@ def as_activation(phi: Any) -> Activation:
 def as_gain(gain: Gain) -> Any:
     """sigma_w: a number as it is, an activation's critical one.
 
-    Raises: ValueError for a number that is not positive, or an activation with no critical point.
+    Raises: ValueError for a number that is not positive, or an activation with no critical point without biases.
     """
     if isinstance(gain, Activation) or callable(gain):
-        return critical_point(gain).sigma_w
+        point = critical_point(gain)
+        if point.sigma_b:
+            raise ValueError(
+                f"{as_activation(gain).name} is critical only with biases: sigma_w = {point.sigma_w:.6g} and sigma_b = "
+                f"{point.sigma_b:.6g}. Use kernel, bias, _ = initializers.critical(phi, orthogonal()), which gives "
+                "both, or give the gain as a number."
+            )
+        return point.sigma_w
     if isinstance(gain, jax.Array):
         return gain
     if not 0 < gain < math.inf:

@@ -7,6 +7,7 @@ are not seen.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ class Value(NamedTuple):
     leaf: int | None = None  # linear in this weight, and in nothing else
     of_params: bool = False
     of_batch: bool = False
+    product: int | None = None  # the product of this weight with data, times constants, that was not visited yet
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,15 @@ class Reading:
     ) -> Any:
         """The value of the function.
 
-        `at_layer(leaf, out)` gives what is to go on for the product `out` of weight number `leaf` with data, before the
-        bias; `at_name(name, value)` for a value named by `jax.ad_checkpoint.checkpoint_name`.
+        `at_layer(leaf, out)` gives what is to go on for the product `out` of weight number `leaf` with data, times the
+        constants that it is multiplied by, before the bias; `at_name(name, value)` for a value that
+        `jax.ad_checkpoint.checkpoint_name` names.
         """
         given = [Value(a, i if np.ndim(a) >= 2 else None, of_params=True) for i, a in enumerate(arrays)]
         given += [Value(a, of_batch=True) for a in jax.tree.leaves(batch)]
-        outs = _evaluate(self.closed.jaxpr, self.closed.consts, given, _Visits(at_layer, at_name))
-        return jax.tree.unflatten(self.out_tree, [out.array for out in outs])
+        visits = _Visits(at_layer, at_name)
+        outs = _evaluate(self.closed.jaxpr, self.closed.consts, given, visits)
+        return jax.tree.unflatten(self.out_tree, [_visited(out, visits).array for out in outs])
 
     def seen(self, batch: Any) -> list[int]:
         """The weights that meet data, in order of their first use.
@@ -150,19 +154,35 @@ class _Visits(NamedTuple):
 def _evaluate(jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], visits: _Visits) -> list[Value]:
     values = dict(zip(jaxpr.constvars, map(Value, consts), strict=True))
     values.update(zip(jaxpr.invars, given, strict=True))
+    uses = Counter(var for equation in jaxpr.eqns for var in equation.invars if not hasattr(var, "val"))
+    uses.update(var for var in jaxpr.outvars if not hasattr(var, "val"))
 
     def read(var: Any) -> Value:
         return Value(var.val) if hasattr(var, "val") else values[var]
 
     for equation in jaxpr.eqns:
+        inputs = [read(var) for var in equation.invars]
+        goes_on = equation.primitive.name in _looked_into(inputs) or _is_multiple(equation.primitive.name, inputs)
+        for var, value in zip(equation.invars, inputs, strict=True):
+            if value.product is not None and not (goes_on and uses[var] == 1):
+                values[var] = _visited(value, visits)
         made = _equation(equation, [read(var) for var in equation.invars], visits)
         values.update(zip(equation.outvars, made, strict=True))
     return [read(var) for var in jaxpr.outvars]
 
 
+def _visited(value: Value, visits: _Visits) -> Value:
+    if value.product is None:
+        return value
+    return value._replace(array=visits.at_layer(value.product, value.array), product=None)
+
+
+def _looked_into(given: Sequence[Value]) -> dict[str, str]:
+    return CALLS | CUSTOM if any(value.leaf is not None for value in given) else CALLS
+
+
 def _equation(equation: Any, given: list[Value], visits: _Visits) -> list[Value]:
-    name = equation.primitive.name
-    calls = CALLS | CUSTOM if any(value.leaf is not None for value in given) else CALLS
+    name, calls = equation.primitive.name, _looked_into(given)
     if name in calls:
         inner = equation.params[calls[name]]
         return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given, visits)
@@ -175,9 +195,11 @@ def _equation(equation: Any, given: list[Value], visits: _Visits) -> list[Value]
         outs = [visits.at_name(equation.params["name"], outs[0])]
     leaf = _weight_of_product(given) if name in PRODUCTS else None
     if leaf is not None:
-        return [Value(visits.at_layer(leaf, outs[0]), None, True, True)]
-    kept = _still_linear(name, given)
-    return [Value(array, kept, of_params, of_batch) for array in outs]
+        return [Value(outs[0], None, True, True, leaf)]
+    source = (
+        next((v for v in given if v.of_params or v.of_batch), Value(None)) if _is_multiple(name, given) else Value(None)
+    )
+    return [Value(array, source.leaf, of_params, of_batch, source.product) for array in outs]
 
 
 def _weight_of_product(given: list[Value]) -> int | None:
@@ -187,10 +209,8 @@ def _weight_of_product(given: list[Value]) -> int | None:
     return b.leaf if b.leaf is not None and a.of_batch else None
 
 
-def _still_linear(name: str, given: list[Value]) -> int | None:
-    """The weight that a result is linear in and, but for constants, made of alone."""
-    weights = [value.leaf for value in given if value.of_params or value.of_batch]
-    if len(weights) != 1:
-        return None
-    divided = name == "div" and given[0].leaf is not None
-    return weights[0] if name in RESHAPES or name == "mul" or divided else None
+def _is_multiple(name: str, given: Sequence[Value]) -> bool:
+    """Is the result one of the arguments, but for its shape and a constant factor?"""
+    if sum(value.of_params or value.of_batch for value in given) != 1:
+        return False
+    return name in RESHAPES or name == "mul" or (name == "div" and (given[0].of_params or given[0].of_batch))

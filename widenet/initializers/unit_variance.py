@@ -15,12 +15,12 @@ from widenet.initializers.report import Report, Tuned
 
 
 def lsuv(apply: Apply, params: Any, batch: Any, *, target: float = 1.0) -> Tuned:
-    """Scale each weight so that what its layer makes of `batch`, before the bias, has standard deviation `target`.
+    """Scale each weight until what its layer makes of `batch`, before the bias, has standard deviation `target`. (I14)
 
-    A product is linear in its weight, so the factor target / std is exact, and as every weight is set before data go
-    on, one pass over the data sets all of them; no tolerance or iterations.  A weight that is used several times is
-    set at its first use.  Start from `orthogonal()` weights, as the paper does.  The standard deviation is over the
-    batch, positions and channels.
+    Constant factors behind a product belong to the layer.  A product is linear in its weight, so the factor
+    target / std is exact, and as every weight is set before data go on, one pass over the data sets all of them; no
+    tolerance or iterations.  A weight that is used several times is set at its first use.  Start from `orthogonal()`
+    weights, as the paper does.  The standard deviation is over the batch, positions and channels.
     Raises: ValueError for data whose samples are all equal, a layer whose output is constant or not finite, or a
     function in which no weight is seen to meet data.
     Source: mishkin2016, alg. 1.
