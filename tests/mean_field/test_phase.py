@@ -21,7 +21,7 @@ def test_a_diagram_agrees_with_single_points_and_the_critical_line():
         found = [part[i, 1] for part in (diagram.q, diagram.chi_1, diagram.chi_par, diagram.c, diagram.xi_c)]
         np.testing.assert_allclose(found, [point.q, point.chi_perp, point.chi_par, scales.c, scales.xi_c])
     lines = [wn.critical(wn.erf, sigma_b=bias).sigma_w for bias in SIGMA_B]
-    np.testing.assert_allclose(diagram.critical_sigma_w, lines, atol=1e-4)
+    np.testing.assert_allclose(diagram.critical_sigma_w, lines, atol=1e-5)
     ordered = SIGMA_W[:, None] < lines
     np.testing.assert_array_equal(diagram.c == 1, ordered)
     np.testing.assert_array_equal(diagram.chi_1 < 1, ordered)

@@ -12,7 +12,7 @@ from widenet.mean_field.family import Family, family_of
 from widenet.mean_field.roots import bracketed
 from widenet.program.trace import Net
 
-LEAST, MOST = 1e-10, 1e10  # variances that are looked at; below or above is taken as 0 or infinity
+LEAST, MOST = 1e-12, 1e12  # variances that are looked at; below or above is taken as 0 or infinity
 START = 1.0  # the variance that a network is taken to begin with
 NEUTRAL = 1e-12  # relative change of a variance that is rounding
 ONE = 1e-7  # a slope, a correlation or a V(q)/q this close to 1 is 1: scales are given to some eight digits
@@ -48,7 +48,7 @@ class DepthScales(NamedTuple):
 def fixed_points(block: Net, *, positions: tuple[int, ...] = ()) -> tuple[FixedPoint, ...]:
     """All fixed points q = V(q) of a block, ascending, with their stability and all c = C(c). (Q5)
 
-    block, positions: as for `maps`.  Looked for between q = 1e-10 and 1e10, at 20 points a decade, and c = -1 and 1, at
+    block, positions: as for `maps`.  Looked for between q = 1e-12 and 1e12, at 20 points a decade, and c = -1 and 1, at
     200 points; two roots closer than that may be missed, unless they touch (half-stable).  If V(q) = q for all q (relu
     at sigma_w^2 = 2), the one point q = 1 is "neutral".  Empty if the variance grows without bound.
     Source: poole2016, sec. 3; scan: widenet.
@@ -162,7 +162,7 @@ def _variances(family: Family) -> list[tuple[float, str]]:
     def growth(q: np.ndarray) -> np.ndarray:
         return family(quantities.length, q) / q - 1
 
-    ladder = np.geomspace(LEAST, MOST, 401)
+    ladder = np.geomspace(LEAST, MOST, 481)
     values = growth(ladder)
     if (np.abs(values) < NEUTRAL).all():
         return [(START, "neutral")]

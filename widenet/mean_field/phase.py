@@ -19,7 +19,7 @@ from widenet.mean_field.roots import bracketed
 from widenet.program.trace import Net
 from widenet.progress import progress
 
-SAME = 1e-9  # a chi_1 this close to 1 is 1: at sigma_b = 0 it is taken at q = 1e-10
+SAME = 1e-11  # a chi_1 this close to 1 is 1: at sigma_b = 0 it is taken at q = 1e-12
 SIGMA_W, SIGMA_B = np.linspace(0.5, 3.0, 51), np.linspace(0.0, 1.0, 21)
 
 
@@ -55,7 +55,7 @@ def phase(
     q = V(q) reached from q = 1, c = C(c), chi_1 = dK/dk at c = 1; critical where chi_1 = 1        (Q5), (Q8)
 
     sigma_w, sigma_b: ascending grids `[n]`, `[m]`; results are `[n, m]`.  positions: as for `maps`.  Where the variance
-    grows without bound (q = inf), chi_1 and chi_par are those at q = 1e10; where it dies out, all are at q = 1e-10.
+    grows without bound (q = inf), chi_1 and chi_par are those at q = 1e12; where it dies out, all are at q = 1e-12.
     Raises: ValueError for a grid that is not ascending, finite and positive (sigma_b: or zero), and for a block without
     a layer whose scales could vary.
     Source: poole2016, fig. 1; schoenholz2017, fig. 1 and 2.
