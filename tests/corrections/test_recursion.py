@@ -94,7 +94,7 @@ def test_deep_tanh_networks():
         np.testing.assert_allclose(rotated[name][-1], limit, atol=0.02, err_msg=name)
 
 
-@pytest.mark.parametrize("phi", [wn.tanh, wn.relu, wn.gelu, wn.elu(), wn.leaky_relu(0.3), wn.hard_tanh])
+@pytest.mark.parametrize("phi", [wn.tanh, wn.relu, wn.elu()])
 def test_the_leading_order_is_the_kernel(phi):
     net = wn.zoo.mlp(phi, 3, sigma_w=1.3, sigma_b=0.4)
     x = np.array([[0.4, -1.7, 0.9]])
