@@ -33,7 +33,7 @@ LAWS = {
     "Cayley": Cayley(),
 }
 SQUARE = {"permuted", "Cayley"}
-DRAWS = 2000
+DRAWS = 1000
 
 
 def draws(law, n_in, n_out, count=DRAWS, seed=0):
@@ -76,7 +76,7 @@ def test_truncated_entries_stop_at_the_bound():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("shape", [(64, 64), (40, 64), (64, 40), (1, 7), (7, 1), (1, 1)])
+@pytest.mark.parametrize("shape", [(64, 64), (40, 64), (64, 40), (1, 1)])
 def test_haar_matrices_are_orthogonal_to_rounding(shape, dtype):
     w = np.asarray(Haar(variance_preserving=False).matrix(jax.random.key(3), *shape, dtype), np.float64)
     gram = w.T @ w if shape[0] >= shape[1] else w @ w.T
@@ -140,8 +140,8 @@ def test_a_block_moves_as_a_whole():
         (Normal(), (12, 12)),
         (Haar(), (12, 12)),
         (Haar(), (24, 8)),
-        (Haar(), (8, 24)),
-        (LowRank(0.5), (12, 12)),
+        pytest.param(Haar(), (8, 24), marks=pytest.mark.slow),
+        pytest.param(LowRank(0.5), (12, 12), marks=pytest.mark.slow),
         (LowRank(0.25), (12, 24)),
         (Cayley(), (24, 24)),
         (BlockSparse(0.5, 2), (24, 24)),

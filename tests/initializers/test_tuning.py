@@ -122,7 +122,7 @@ def test_apjn_is_the_mean_square_of_the_jacobian():
         assert abs(value / exact - 1) < 5 * np.sqrt(2 / (2000 * h.size))
 
 
-@pytest.mark.parametrize(("act", "gain"), [(jnp.tanh, 1.8), (jax.nn.relu, 0.6), (jnp.sin, 3.0)])
+@pytest.mark.parametrize(("act", "gain"), [(jax.nn.relu, 0.6), (jnp.sin, 3.0)])
 def test_apjn_tuning_makes_neighbours_keep_gradients(act, gain):
     start = weights((6, 40, 40, 40, 5), gain)
     params, report = wi.apjn_tune(lambda p, x: mlp(p, x, act), start, X)
@@ -177,7 +177,7 @@ def test_metainit_lowers_the_quotient_by_norms_alone():
         np.testing.assert_allclose(new, old * scale, rtol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [wi.sgd(0.1, 1.0), wi.adam(1e-3, 50.0)])
+@pytest.mark.parametrize("settings", [wi.sgd(0.1, 1.0), pytest.param(wi.adam(1e-3, 50.0), marks=pytest.mark.slow)])
 def test_gradinit_lowers_the_loss_after_a_step_and_bounds_the_gradient(settings):
     start = weights((6, 20, 20, 20, 3), 3.0)
     params, report = wi.gradinit(loss, start, (X, LABELS), settings=settings, steps=120)
