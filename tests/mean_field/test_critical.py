@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import widenet as wn
 from tests.mean_field.quadrature import mean
 from widenet.activations import NAMED
+from widenet.mean_field.kinks import described
 
 GOLDEN = [  # sigma_b^2, then sigma_w^2, q, V'(q) of tanh and of erf on the edge of chaos
     (0.0025, (1.260094, 0.153692, 0.782196), (0.987412, 0.145146, 0.775019)),
@@ -87,6 +89,16 @@ def test_any_function_has_a_class():
     assert wn.critical(jnp.tanh).universality == "K*=0"
     point = wn.critical(lambda u: 0.5 * u + jnp.sin(u))
     np.testing.assert_allclose(point.sigma_w, 1 / 1.5)
+
+
+def test_kinks_of_a_function_are_found():
+    phi = described(lambda u: jnp.clip(u, -0.7, 2.5) + jnp.abs(u - 1) / 3 + jnp.tanh(20 * u))
+    np.testing.assert_allclose(phi.breakpoints, [-0.7, 1.0, 2.5], atol=1e-9)
+    assert described(jnp.tanh).breakpoints == ()
+    point = wn.critical(jax.nn.leaky_relu)
+    np.testing.assert_allclose(point.sigma_w, wn.critical(wn.leaky_relu()).sigma_w, rtol=1e-10)
+    with pytest.raises(ValueError, match="it jumps"):
+        wn.critical(jnp.floor)
 
 
 def test_a_sigmoid_has_an_edge_of_chaos_at_large_weights():

@@ -12,13 +12,14 @@ from widenet.layers.dense import dense
 from widenet.layers.layer import serial
 from widenet.mean_field import quantities
 from widenet.mean_field.family import Family, family_of
+from widenet.mean_field.kinks import described
 from widenet.mean_field.roots import bracketed
 from widenet.precision import float64
 
 SCANNED = np.geomspace(1e-3, 300, 255)  # variances at which chi_par and chi_perp are compared
 LINE = np.geomspace(1e-8, 1e4, 256)  # variances at which a point of the edge of chaos is looked for
 TINY = 1e-20  # a variance at which an activation is its tangent at 0
-SAME = 1e-9  # relative differences below are rounding of the quadrature
+SAME = 1e-7  # relative differences below are errors of the quadrature
 HALF_STABLE = 1e-6  # a chi_par this close to 1 is 1
 PLAIN = 1.0  # the variance that is chosen where all are critical
 
@@ -42,7 +43,8 @@ def critical(phi: Activation | Callable[..., Any], sigma_b: float | None = None)
     variances are repelled on one side (gelu), or a line of such (q = 1 is returned).
     With sigma_b, the point of the edge of chaos chi_perp = 1 at this sigma_b whose variance is stable (chi_par <= 1),
     with the least q.
-    phi: an activation or any elementwise function of arrays (one with kinks: `activation(fn, breakpoints=...)`).
+    phi: an activation or any elementwise function of arrays, whose kinks between -8 and 8 are found; those further out
+    and jumps of its second derivative are for `activation(fn, breakpoints=...)`.
     Accuracy: that of the duals, 1e-8 or better, for q up to 300.
     Raises: ValueError where there is no such point, saying why: sigmoid, softplus and functions that jump.
     Source: roberts2022, sec. 5 (classes); schoenholz2017, sec. 3 (edge of chaos).
@@ -97,23 +99,24 @@ class _Layer(NamedTuple):
 
 
 def _as_activation(phi: Any) -> Activation:
-    if not isinstance(phi, Activation):
-        if not callable(phi):
-            raise TypeError(f"critical needs an activation or a function of arrays; got {phi!r}.")
-        phi = activation(phi)
+    if not callable(phi):
+        raise TypeError(f"critical needs an activation or a function of arrays; got {phi!r}.")
+    known = phi if isinstance(phi, Activation) else activation(phi)
     with float64():
-        values = phi.fn(np.linspace(-3, 3, 13), *phi.params)
+        values = known.fn(np.linspace(-3, 3, 13), *known.params)
     if isinstance(values, Activation):
-        raise TypeError(f"{phi.name} makes activations and is none: call it, as in critical({phi.name}()).")
+        raise TypeError(f"{known.name} makes activations and is none: call it, as in critical({known.name}()).")
     if not np.isfinite(np.asarray(values)).all():
-        raise ValueError(f"{phi.name} is NaN or infinite between -3 and 3; an activation must be finite.")
-    if not phi.continuous:
-        raise ValueError(
-            f"{phi.name} has no critical point: it jumps, so close inputs are torn apart and chi_perp is infinite."
-        )
+        raise ValueError(f"{known.name} is NaN or infinite between -3 and 3; an activation must be finite.")
     if np.ptp(values) == 0:
-        raise ValueError(f"{phi.name} has no critical point: it is constant, so no input and no gradient gets through.")
-    return phi
+        raise ValueError(
+            f"{known.name} has no critical point: it is constant, so no input and no gradient gets through."
+        )
+    if not known.continuous:
+        raise ValueError(
+            f"{known.name} has no critical point: it jumps, so close inputs are torn apart and chi_perp is infinite."
+        )
+    return known if known is phi else described(phi)
 
 
 def _of_class(one: _Layer) -> Critical:
@@ -126,7 +129,8 @@ def _of_class(one: _Layer) -> Critical:
     slope, *perp = one.perp(np.append(TINY, SCANNED))
     if at_zero == 0 and slope > 0:
         change = gain / slope - 1
-        if change[np.abs(change) > SAME][0] < 0:
+        seen = change[np.abs(change) > SAME]
+        if len(seen) and seen[0] < 0:
             why = "phi(0) = 0 and E phi^2 falls behind q E phi'^2 at 0: the variance dies out by a power of the depth"
             return Critical(float(slope**-0.5), 0.0, 0.0, "K*=0", 1.0, why)
     return _half_stable(one, np.array(perp))
@@ -137,7 +141,8 @@ def _half_stable(one: _Layer, perp: np.ndarray) -> Critical:
     if (np.abs(par - perp) < SAME * perp.max()).all():
         roots = np.array([PLAIN])
     else:
-        roots = _roots(lambda q: one.par(q) - one.perp(q), SCANNED, par - perp)
+        seen = np.abs(par - perp) > SAME * perp
+        roots = _roots(lambda q: one.par(q) - one.perp(q), SCANNED[seen], (par - perp)[seen])
     for q in roots:
         bias = q - one.square(q) / one.perp(q)
         if bias >= 0:
