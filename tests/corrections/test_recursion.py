@@ -167,6 +167,8 @@ def test_layers_may_differ():
         (wn.serial(wn.dense(), wn.relu), {}, NotImplementedError, "add a dense layer"),
         (wn.zoo.mlp(wn.sign, 2), {}, ValueError, "jumps"),
         (TANH, {"ensemble": "haar"}, ValueError, "orthogonal"),
+        (TANH, {"ensemble": 3}, ValueError, "orthogonal"),
+        (TANH, {"learning_rates": (1.0,)}, ValueError, "two numbers"),
         (TANH, {"widths": [1, 2]}, ValueError, "19 positive numbers"),
         (TANH, {"q0": 0.0}, ValueError, "no variance"),
         (wn.zoo.mlp(wn.tanh, 2, sigma_w=float("inf")), {}, ValueError, "finite"),

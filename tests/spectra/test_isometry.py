@@ -34,6 +34,11 @@ def test_a_linear_network_needs_nothing():
     assert wn.isometric_init(wn.identity, 10, 0.1) == pytest.approx((1.0, 0.0, 1.0, 0.0))
 
 
+def test_a_name_is_no_activation():
+    with pytest.raises(TypeError, match="activation"):
+        wn.isometric_init("tanh", 10)
+
+
 @pytest.mark.parametrize(
     ("phi", "options", "words"),
     [

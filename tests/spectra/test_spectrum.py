@@ -94,6 +94,7 @@ def test_a_picture_is_written(tmp_path):
         (MLP(wn.tanh, 2, sigma_w=0.5), {}, ValueError, "fixed point"),
         (MLP(wn.relu, 2, sigma_w=2.0), {}, ValueError, "fixed point"),
         (wn.serial(wn.dense(sigma_w=2.0), wn.tanh, wn.dense()), {}, ValueError, "layers differ"),
+        (MLP(wn.relu, 5000, sigma_w=0.5), {"q0": 1.0}, ValueError, "fewer layers"),
         (MLP(wn.tanh, 2), {"q0": 0.0}, ValueError, "no variance"),
     ],
 )

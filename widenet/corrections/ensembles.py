@@ -104,11 +104,11 @@ def ensemble_of(ensemble: str | Ensemble) -> Ensemble:
 
     Raises: ValueError for another name.
     """
-    if not isinstance(ensemble, str):
-        return ensemble
-    if ensemble not in ENSEMBLES:
+    if isinstance(ensemble, str) and ensemble in ENSEMBLES:
+        return ENSEMBLES[ensemble]
+    if isinstance(ensemble, str) or not hasattr(ensemble, "kappa"):
         raise ValueError(f"there is no ensemble {ensemble!r}: take one of {', '.join(ENSEMBLES)}, or wn.LowRank(0.5).")
-    return ENSEMBLES[ensemble]
+    return ensemble
 
 
 def draw_params(net: Net, key: Any, shape: Any, width: int, ensemble: str | Ensemble) -> Params:

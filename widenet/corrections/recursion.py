@@ -58,6 +58,8 @@ def finite_width(
     """
     chain, law = chain_of(net, "finite_width"), ensemble_of(ensemble)
     w = _relative(widths, len(chain.layers) - 1)
+    if learning_rates is not None and len(learning_rates) != 2:
+        raise ValueError(f"learning_rates are two numbers, of weights and of biases; got {learning_rates}.")
     _check(chain, q0)
     with float64():
         states = [_first(chain.layers[0], law.kappa / w[0], q0, learning_rates)]

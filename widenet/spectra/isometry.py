@@ -57,6 +57,8 @@ def isometric_init(phi: Activation, depth: int, target: float = 0.25, *, ensembl
         )
     if ensemble != "orthogonal":
         raise ValueError(f"isometric_init is for orthogonal weights; got the ensemble {ensemble!r}.")
+    if not isinstance(phi, Activation):
+        raise TypeError(f"isometric_init needs an activation, such as wn.tanh or wn.activation(f); got {phi!r}.")
     if not phi.continuous:
         raise ValueError(f"{phi.name} jumps, and has no Jacobian: take a smooth function, such as erf(10 z) for sign.")
     with float64():

@@ -148,7 +148,7 @@ def jacobian_spectrum(net: Net, *, q0: float | None = None, ensemble: str = "iid
     mean = scale * np.prod([law.mean**times for law, times in laws])
     if not 0 < mean < np.inf:
         raise ValueError(
-            f"the mean squared singular value is {mean}: the network is too deep for its chi_1; look at it."
+            f"the mean squared singular value is {mean}: take fewer layers, or scales nearer to chi_1 = 1."
         )
     return JacobianSpectrum(float(mean), FreeProduct(laws, ENSEMBLES[ensemble] * len(chain.layers)))
 
@@ -164,6 +164,8 @@ def _variances(chain: Chain, count: int, q0: float | None) -> list[float]:
     for layer in rest:
         assert layer.phi is not None
         made = layer.sigma_w**2 * float(_second(layer.phi, found[-1])) + layer.sigma_b**2
+        if not 0 < made < np.inf:
+            raise ValueError(f"the variance is {made} at layer {len(found) + 1}: take fewer layers, or other scales.")
         found.append(found[-1] if abs(made - found[-1]) < SAME * made else made)
     return found[:count]
 
