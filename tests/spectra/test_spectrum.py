@@ -47,19 +47,19 @@ def test_the_variances_of_the_paper(net, ensemble, variance):
 @pytest.mark.parametrize("ensemble", ["iid", "orthogonal"])
 @pytest.mark.parametrize("phi", [wn.tanh, wn.relu])
 def test_networks_have_it(phi, ensemble):
-    """The largest distance of two distribution functions at n = 150; the corrections are of order depth / sqrt(n)."""
-    net, width = MLP(phi, 2, sigma_w=1.3, sigma_b=0.4), 150
+    """The largest distance of two distribution functions; fractions of 800 slopes have a standard error of 0.018."""
+    net, width = MLP(phi, 2, sigma_w=1.3, sigma_b=0.4), 100
     q0 = 0.7
     spectrum = wn.jacobian_spectrum(net, ensemble=ensemble, q0=q0)
     x = np.random.default_rng(0).normal(size=(1, width))
     x *= np.sqrt(q0 / np.mean(x**2))
-    drawn = [wn.empirical_spectrum(net, draw_params(net, key, x.shape, width, ensemble), x) for key in range(2)]
+    drawn = [wn.empirical_spectrum(net, draw_params(net, key, x.shape, width, ensemble), x) for key in range(8)]
     values = np.sort(np.ravel(drawn) ** 2)
     grid = np.geomspace(1e-8, 1.01 * spectrum.upper_edge, 200)
     density = spectrum.density(grid)
     above = np.concatenate([np.cumsum(((density[1:] + density[:-1]) / 2 * np.diff(grid))[::-1])[::-1], [0]])
     empirical = 1 - np.searchsorted(values, grid) / len(values)
-    assert abs(above - empirical).max() < 0.04
+    assert abs(above - empirical).max() < 0.06
     np.testing.assert_allclose(values.mean(), spectrum.mean, rtol=0.15)
 
 
