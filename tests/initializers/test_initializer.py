@@ -54,13 +54,13 @@ def test_the_dtype_is_what_was_asked_for(name):
     np.testing.assert_array_equal(w, wide.astype(dtype))
 
 
-@every
+@most_slow
 def test_without_a_dtype_it_is_jax_s_default(name):
     assert ALL[name](KEY, SHAPE).dtype == jnp.zeros(()).dtype == jnp.float64
 
 
 @pytest.mark.float32
-@every
+@most_slow
 def test_in_single_precision_too(name):
     assert ALL[name](KEY, SHAPE).dtype == jnp.float32
 
@@ -86,7 +86,7 @@ def test_jit_vmap_and_eval_shape(name):
     assert (shape.shape, shape.dtype) == (SHAPE, jnp.float32)
 
 
-@every
+@most_slow
 def test_keys_are_typed_raw_or_numbers(name):
     w = ALL[name](KEY, SHAPE)
     np.testing.assert_array_equal(ALL[name](jax.random.key(KEY), SHAPE), w)
@@ -102,7 +102,7 @@ def test_equal_initializers_are_equal_and_hashable(name):
     assert wi.orthogonal(1.3) != wi.orthogonal(1.3, variance_preserving=False)
 
 
-@every
+@most_slow
 def test_the_sharding_is_what_was_asked_for(name):
     mesh = jax.make_mesh((1,), ("model",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, None, None, "model"))

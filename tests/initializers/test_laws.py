@@ -48,7 +48,7 @@ def within(values, expected, sigmas=5.0):
 
 
 @pytest.mark.parametrize("name", LAWS)
-@pytest.mark.parametrize("shape", [(12, 12), (5, 9), (9, 5)])
+@pytest.mark.parametrize("shape", [(12, 12), pytest.param((5, 9), marks=pytest.mark.slow), (9, 5)])
 def test_entries_are_centred_with_variance_one_over_n_in(name, shape):
     if name in SQUARE and shape != (12, 12):
         pytest.skip("square only")
