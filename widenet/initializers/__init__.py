@@ -4,6 +4,17 @@ from widenet.initializers.first_step import adam, gradinit, sgd
 from widenet.initializers.for_haiku import for_haiku
 from widenet.initializers.gains import critical_point, edge_of_chaos
 from widenet.initializers.gradient_quotient import gradient_quotient, metainit
+from widenet.initializers.graph_operators import adjacency, gat_operator, residual_operator
+from widenet.initializers.graphs import (
+    GraphWeights,
+    dezoort_hanin,
+    graph_nngp,
+    graph_signal,
+    virgo_arithmetic,
+    virgo_backward,
+    virgo_forward,
+    virgo_harmonic,
+)
 from widenet.initializers.initializer import (
     Initializer,
     bias,
@@ -24,8 +35,10 @@ from widenet.initializers.shaped import dks, tat, tat_leaky_relu
 from widenet.initializers.unit_variance import lsuv
 
 __all__ = [
+    "GraphWeights",
     "Initializer",
     "adam",
+    "adjacency",
     "apjn",
     "apjn_tune",
     "bias",
@@ -35,18 +48,23 @@ __all__ = [
     "critical",
     "critical_point",
     "delta_orthogonal",
+    "dezoort_hanin",
     "dks",
     "edge_of_chaos",
     "fixup",
     "for_haiku",
+    "gat_operator",
     "gradient_quotient",
     "gradinit",
+    "graph_nngp",
+    "graph_signal",
     "low_rank",
     "lsuv",
     "metainit",
     "normal",
     "orthogonal",
     "permuted",
+    "residual_operator",
     "rezero",
     "sgd",
     "skip_init",
@@ -56,4 +74,8 @@ __all__ = [
     "tat_leaky_relu",
     "truncated_normal",
     "uniform",
+    "virgo_arithmetic",
+    "virgo_backward",
+    "virgo_forward",
+    "virgo_harmonic",
 ]
