@@ -109,16 +109,17 @@ class Reading:
         *,
         at_layer: Callable[[int, Array], Array] = lambda _, out: out,
         at_name: Callable[[str, Array], Array] = lambda _, value: value,
+        at_data: Callable[[int, Array], None] = lambda *_: None,
     ) -> Any:
         """The value of the function.
 
         `at_layer(leaf, out)` gives what is to go on for the product `out` of weight number `leaf` with data, times the
         constants that it is multiplied by, before the bias; `at_name(name, value)` for a value that
-        `jax.ad_checkpoint.checkpoint_name` names.
+        `jax.ad_checkpoint.checkpoint_name` names; `at_data(leaf, data)` is told what each weight is multiplied with.
         """
         given = [Value(a, i if np.ndim(a) >= 2 else None, of_params=True) for i, a in enumerate(arrays)]
         given += [Value(a, of_batch=True) for a in jax.tree.leaves(batch)]
-        visits = _Visits(at_layer, at_name)
+        visits = _Visits(at_layer, at_name, at_data)
         outs = _evaluate(self.closed.jaxpr, self.closed.consts, given, visits)
         return jax.tree.unflatten(self.out_tree, [_visited(out, visits).array for out in outs])
 
@@ -149,6 +150,7 @@ class Reading:
 class _Visits(NamedTuple):
     at_layer: Callable[[int, Array], Array]
     at_name: Callable[[str, Array], Array]
+    at_data: Callable[[int, Array], None]
 
 
 def _evaluate(jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], visits: _Visits) -> list[Value]:
@@ -195,6 +197,7 @@ def _equation(equation: Any, given: list[Value], visits: _Visits) -> list[Value]
         outs = [visits.at_name(equation.params["name"], outs[0])]
     leaf = _weight_of_product(given) if name in PRODUCTS else None
     if leaf is not None:
+        visits.at_data(leaf, next(v.array for v in given[:2] if v.of_batch))
         return [Value(outs[0], None, True, True, leaf)]
     source = (
         next((v for v in given if v.of_params or v.of_batch), Value(None)) if _is_multiple(name, given) else Value(None)

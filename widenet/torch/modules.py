@@ -28,7 +28,7 @@ def init_(module: Any, kernel: Any, bias: Any = None, *, generator: Any = None, 
     key = key_from(generator) if key is None else as_key(key)
     filled: list[str] = []
     done: set[int] = set()
-    for name, layer in _layers(module):
+    for name, layer in linear_layers(module):
         for part, law in (("weight", _for_stride(kernel, layer)), ("bias", bias)):
             tensor = getattr(layer, part)
             if tensor is None or id(tensor) in done:
@@ -85,13 +85,13 @@ def _met(module: Any, batch: Any, at_layer: Callable[[str, Any, float], float]) 
             if id(layer.weight) in done:
                 return out
             done.add(id(layer.weight))
-            product = out if layer.bias is None else out - layer.bias.reshape(-1, *[1] * _spatial(layer))
+            product = without_bias(layer, out)
             met[name] = float(product.double().std(correction=0))
             return out + product * (at_layer(name, layer, met[name]) - 1)
 
         return layer.register_forward_hook(visit)
 
-    handles = [hook(f"{name}.weight" if name else "weight", layer) for name, layer in _layers(module)]
+    handles = [hook(f"{name}.weight" if name else "weight", layer) for name, layer in linear_layers(module)]
     try:
         with torch.no_grad():
             module(*batch)
@@ -101,11 +101,15 @@ def _met(module: Any, batch: Any, at_layer: Callable[[str, Any, float], float]) 
     return met
 
 
-def _spatial(layer: Any) -> int:
-    return len(getattr(layer, "kernel_size", ()))
+def without_bias(layer: Any, out: Any) -> Any:
+    """The product of the weight of a layer with data, from its output."""
+    if layer.bias is None:
+        return out
+    return out - layer.bias.reshape(-1, *[1] * len(getattr(layer, "kernel_size", ())))
 
 
-def _layers(module: Any) -> list[tuple[str, Any]]:
+def linear_layers(module: Any) -> list[tuple[str, Any]]:
+    """Names and modules of all linear and convolutional layers."""
     from torch import nn
 
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
