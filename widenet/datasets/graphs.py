@@ -119,6 +119,7 @@ PLAIN: dict[str, Any] = {
     "numpy.dtype": np.dtype,
     "collections.defaultdict": collections.defaultdict,
     "builtins.list": list,
+    "_codecs.encode": lambda text, _: text.encode("latin1"),  # bytes, as Python 3 writes them for Python 2
 }
 
 

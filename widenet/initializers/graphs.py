@@ -17,7 +17,7 @@ import scipy.sparse
 
 from widenet import memory
 from widenet.activations import Activation, relu
-from widenet.activations.dual import dual
+from widenet.activations.dual import dual, second_moment
 from widenet.initializers.gains import as_activation
 from widenet.initializers.graph_operators import Map, as_map, check_reached, growth, normalized
 from widenet.initializers.initializer import Initializer, as_key
@@ -270,11 +270,19 @@ class _Sampled:
         key, draw = jax.random.split(self.key)
         h = np.concatenate(self.values, axis=1)  # independent weights that are added are one weight of the stack
         w = np.asarray(jax.random.normal(draw, (h.shape[1], self.features), jnp.float64))
-        return _Sampled((h @ w * math.sqrt(s * len(self.values) / h.shape[1]),), key, self.features)
+        squares = s * sum(np.mean(one**2, axis=1) for one in self.values)
+        return _Sampled((_with_squares(h @ w, squares),), key, self.features)
 
     def activated(self, phi: Activation) -> _Sampled:
-        (z,) = self.values
-        return _Sampled((np.asarray(phi(jnp.asarray(z))),), self.key, self.features)
+        z = jnp.asarray(self.values[0])
+        squares = np.asarray(second_moment(phi, jnp.mean(z**2, axis=1)))
+        return _Sampled((_with_squares(np.asarray(phi(z)), squares),), self.key, self.features)
+
+
+def _with_squares(h: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """h with its rows scaled to these mean squares, which are known: only correlations are left to chance."""
+    found = np.mean(h**2, axis=1)
+    return h * np.sqrt(np.divide(squares, found, out=np.zeros_like(found), where=found > 0))[:, None]
 
 
 def _layers(operators: Any, nodes: int, depth: int) -> list[tuple[Map, ...]]:

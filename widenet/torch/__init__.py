@@ -17,6 +17,7 @@ from widenet.torch.fill import (
     truncated_normal_,
     uniform_,
 )
+from widenet.torch.graphs import graph_init_
 from widenet.torch.modules import init_, lsuv_
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "cayley_",
     "delta_orthogonal_",
     "fill_",
+    "graph_init_",
     "init_",
     "low_rank_",
     "lsuv_",
