@@ -106,9 +106,9 @@ def cost(plan: Plan, mode: Mode, n1: int, n2: int, features: int) -> Cost:
         )
         inner = _inside(stage, mode, n1, n2)
         copies = sum(
-            held(need.pair, want, mode, n1, n2)
+            held(need.pair, want.between, mode, n1, n2)
             for need, want in zip(stage.step.needs, stage.wants, strict=True)
-            if want is not plan.layouts[need.pair]
+            if want != plan.places[need.pair]
         )
         live[stage.pair] = size
         peak = max(peak, sum(live.values()) + copies + max(inner.numbers, size + scratch(stage, mode, n1, n2)))
@@ -126,7 +126,9 @@ def entries(plan: Plan, mode: Mode) -> float:
 
 
 def _entries(stage: Stage, mode: Mode) -> float:
-    inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.layout), mode)
+    inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.at), mode)
+    if isinstance(stage.pair.u.op, Mix) and stage.step.body is not None:
+        inner = max(4 * inner, 4096)
     return max(inner, len(stage.layout) * (1 + CHUNK * _integrated(stage)))
 
 
@@ -155,7 +157,7 @@ def _inside(stage: Stage, mode: Mode, n1: int, n2: int) -> Cost:
     op = stage.pair.u.op
     if stage.step.body is None or not isinstance(op, Repeat):
         return Cost(0, 0, 0)
-    once = cost(stage.step.body(stage.layout), mode, n1, n2, 0)
+    once = cost(stage.step.body(stage.at), mode, n1, n2, 0)
     return Cost(once.numbers, op.times * once.seconds, once.compiled)
 
 
@@ -199,7 +201,7 @@ def _conv(op: Conv, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
 @_nanoseconds.register(Mix)
 @_nanoseconds.register(SampleMix)
 def _mix(op: Mix | SampleMix, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
-    before = [at for pair, at in plan.layouts.items() if var.args[0] in pair]
+    before = [at.between for pair, at in plan.places.items() if var.args[0] in pair]
     return PASS * max((len(at) for at in before), default=1) / len(layout)
 
 
