@@ -14,7 +14,7 @@ from widenet.activations.activation import Activation
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout
 from widenet.kernels.schedule import Mode, Pair, Plan, Stage, positions
-from widenet.kernels.tiles import THREADS, places, tile_shape
+from widenet.kernels.tiles import LANES, THREADS, places, tile_shape
 from widenet.memory import VARIABLE, budget, in_words
 from widenet.program.ops import (
     Attend,
@@ -64,7 +64,7 @@ def needs(plan: Plan, mode: Mode, n1: int, n2: int, symmetric: bool, features: i
     """
     result = n1 * n2 * len(plan.stages[-1].layout) * (1 + mode.ntk)
     allowed = budget() / itemsize
-    tile = tile_shape(entries(plan, mode), n1, n2)
+    tile = tile_shape(entries(plan, mode), n1, n2, symmetric, 1 if by_shifts(plan) else LANES)
     while (at_once := _at_once(plan, mode, tile, n1, n2, features)) > allowed - result and max(tile) > 1:
         tile = (tile[0] + 1) // 2, (tile[1] + 1) // 2
     tiles = sum(1 for _ in places(n1, n2, tile, symmetric))
@@ -127,9 +127,14 @@ def entries(plan: Plan, mode: Mode) -> float:
 
 def _entries(stage: Stage, mode: Mode) -> float:
     inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.at), mode)
-    if isinstance(stage.pair.u.op, Mix) and stage.step.body is not None:
+    if stage.step.copies:  # as many as the cache likes, of at most 64 pairs of samples
         inner = max(4 * inner, 4096)
     return max(inner, len(stage.layout) * (1 + CHUNK * _integrated(stage)))
+
+
+def by_shifts(plan: Plan) -> bool:
+    """Are there many shifted copies of each sample of x2 side by side?"""
+    return any(stage.step.copies for stage in plan.stages)
 
 
 def _integrated(stage: Stage) -> int:

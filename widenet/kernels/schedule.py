@@ -111,6 +111,7 @@ class Step(NamedTuple):
     takes_data: bool = False  # does it know what to do with the data themselves?
     integrates: int = 0  # over so many Gaussian variables, by quasi-Monte Carlo
     covers: bool = False  # does it make what is within a sample at the same pairs as all else?
+    copies: int = 0  # of x2, shifted around, for which the body is carried out
     body: Callable[[Places], Plan] | None = None  # of a block with a plan of its own, by what it makes
 
 

@@ -48,7 +48,7 @@ def shifted_step(planner: Planner, u: Var) -> Step | None:
     before = positions(start)
     everywhere = every(before, before)
     need = Need(Pair(start, start), lambda _: everywhere, lambda _: Places(everywhere, equal(before)))
-    return Step((need,), compute, takes_data=True, body=lambda _: body)
+    return Step((need,), compute, takes_data=True, copies=positions(x), body=lambda _: body)
 
 
 def _start(x: Var) -> Var | None:

@@ -19,7 +19,8 @@ from widenet.progress import progress
 # Numbers in one tile of one covariance: small enough for the cache of a core, large enough to hide a call; more where
 # a pair of samples takes many, as variances are then worth sharing.
 TILE_NUMBERS, TILE_NUMBERS_OF_POSITIONS = 2**16, 2**18
-LANES = 16  # samples of x2 in a tile, at least, where there is memory: they are the innermost, vectorized axis
+LANES = 16  # samples of x2 in a tile come in as many, where there is memory: they are the innermost, vectorized axis
+CALL = 2e4  # entries that are computed in the time that a tile takes however small it is
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # compiled loops run on one or two cores each
 
 Mirror = Callable[[np.ndarray], np.ndarray]
@@ -33,11 +34,29 @@ class Place(NamedTuple):
     columns: slice
 
 
-def tile_shape(entries: float, n1: int, n2: int) -> tuple[int, int]:
-    """Samples of x1 and of x2 in a tile, if a pair of samples takes so many numbers."""
+def tile_shape(entries: float, n1: int, n2: int, symmetric: bool, lanes: int = LANES) -> tuple[int, int]:
+    """Samples of x1 and of x2 in a tile, if a pair of samples takes so many numbers.
+
+    Of the shapes that fit into the cache, the one with which all threads are done first: tiles across the border or the
+    diagonal compute entries that nobody needs, columns come in whole vectors, and each tile computes variances.
+    """
     pairs = max(1, int((TILE_NUMBERS if entries == 1 else TILE_NUMBERS_OF_POSITIONS) // entries))
-    columns = min(n2, max(math.isqrt(pairs), min(LANES, pairs)))
-    return min(n1, max(1, pairs // columns)), columns
+    if entries == 1:
+        columns = min(n2, math.isqrt(pairs))
+        return min(n1, pairs // columns), columns
+
+    def time(tile: tuple[int, int]) -> float:
+        rows, columns = tile
+        starts = np.arange(0, n1, rows) // columns if symmetric else np.zeros(math.ceil(n1 / rows))
+        rounds = math.ceil(float(np.sum(math.ceil(n2 / columns) - starts)) / THREADS)
+        return rounds * (entries * (rows * lanes * math.ceil(columns / lanes) + rows + columns) + CALL)
+
+    return min(((r, c) for r in _sizes(n1, pairs) for c in _sizes(n2, pairs) if r * c <= pairs), key=time)
+
+
+def _sizes(n: int, most: int) -> list[int]:
+    """Sides of tiles of n samples: powers of two, and all of them."""
+    return [size for size in (1 << k for k in range(most.bit_length())) if size < n] + [n] * (n <= most)
 
 
 def places(n1: int, n2: int, tile: tuple[int, int], symmetric: bool) -> Iterator[Place]:
