@@ -165,9 +165,10 @@ def _linear_numbers(sigmas: tuple[Any, Any], k: Dist, has_bias: bool, at: Places
     q1, q2 = w2 * k.q1 + b2, w2 * k.q2 + b2
 
     def with_bias(gap: Array, old: tuple[Array, Array], new: tuple[Array, Array]) -> Array:
-        was, now = w2 * scale(*old), scale(*new)
-        spread = root_difference(*old) ** 2
-        return safe_divide(was * gap + w2 * b2 * spread / (now + was + b2), now)
+        (p1, p2), (new1, new2) = (map(safe_sqrt, ends) for ends in (old, new))  # one root for a row, not for an entry
+        was, now = w2 * (p1 * p2), new1 * new2
+        grown = was * gap + w2 * b2 * (p1 - p2) ** 2 / (now + was + b2)
+        return grown * (safe_divide(1.0, new1) * safe_divide(1.0, new2))
 
     cross, self1, self2 = blocks(with_bias, k, at, (k.q1, k.q2), (q1, q2)) if has_bias else k[:3]
     out = Dist(cross, self1, self2, None, q1, q2)

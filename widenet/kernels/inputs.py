@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,9 @@ def _products(x1: Array, x2: Array, layout: Layout) -> Array:
 def _self_products(x: Array, layout: Layout) -> Array:
     if layout.kind == "all":
         return jnp.einsum("ipd,iqd->pqi", x, x, precision=HIGHEST).reshape(-1, x.shape[0]) / x.shape[-1]
-    left, right = (x, x) if layout.is_equal else (x[:, layout.left], x[:, layout.right])
+    if layout.is_equal:
+        return jnp.mean(x**2, axis=-1).T
+    left, right = x[:, layout.left], x[:, layout.right]
     return jnp.einsum("ild,ild->li", left, right, precision=HIGHEST) / x.shape[-1]
 
 
@@ -61,8 +64,10 @@ def _between_positions(x: Array, layout: Layout) -> Array:
     return zero_at_equal(between, layout)
 
 
-def _by_chunks(of_pairs: Callable[[Array, Array, Array], Array], layout: Layout) -> Array:
+def _by_chunks(of_pairs: Callable[[Any, Any, Array], Array], layout: Layout) -> Array:
     """`of_pairs(left, right, are they equal)` of all pairs of positions, some at a time."""
+    if layout.is_equal and len(layout) <= PAIRS:
+        return of_pairs(slice(None), slice(None), jnp.ones(len(layout), bool))  # nothing is gathered
     missing = -len(layout) % PAIRS
     chunks = [
         jnp.asarray(np.pad(values, (0, missing), mode="edge").reshape(-1, PAIRS))
@@ -75,7 +80,11 @@ def _by_chunks(of_pairs: Callable[[Array, Array, Array], Array], layout: Layout)
 
 
 def _normalized(x: Array) -> Array:
-    return safe_divide(x, safe_sqrt(jnp.mean(x**2, axis=-1, keepdims=True)))
+    return x * _inverse_norm(x)
+
+
+def _inverse_norm(x: Array) -> Array:
+    return safe_divide(1.0, safe_sqrt(jnp.mean(x**2, axis=-1, keepdims=True)))
 
 
 def half_mean_square(x1: Array, x2: Array) -> Array:
@@ -110,7 +119,7 @@ def cosine_distances(x1: Array, x2: Array, own: Array | None, layout: Layout) ->
         return whole.transpose(1, 3, 0, 2).reshape(p * p, n1, n2)
     left, right = (jnp.moveaxis(x, 1, 0) for x in (x1, x2))
 
-    def of_pairs(p: Array, q: Array, same_position: Array) -> Array:
+    def of_pairs(p: Any, q: Any, same_position: Array) -> Array:
         return _of_rows(left[p], right[q], None if own is None else own & same_position[:, None, None])
 
     return _by_chunks(of_pairs, layout)
@@ -124,32 +133,31 @@ def _of_equal_positions(own: Array, positions: int) -> Array:
 
 def _of_rows(x1: Array, x2: Array, own: Array | None) -> Array:
     """1 - cos of rows with rows, `[..., n1, n2]`; zero where row i is row j."""
-    unit1, unit2 = _normalized(x1), _normalized(x2)
-    rough = _from_products(unit1, unit2)
+    unit1, unit2 = _inverse_norm(x1), _inverse_norm(x2)
+    cosines = jnp.matmul(x1, x2.mT, precision=HIGHEST) * (unit1 / x1.shape[-1] * unit2.mT)
+    rough = jnp.clip(1 - cosines, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
     near = rough < NEAR[x1.dtype.name]
-    if own is None:
-        return _closer(unit1, unit2, rough, near)
-    return jnp.where(own, 0.0, _closer(unit1, unit2, rough, near & ~own))
+    if own is not None:  # before the switch, after which nothing is fused into what reads the result
+        rough, near = jnp.where(own, 0.0, rough), near & ~own
+    return _closer((x1, unit1), (x2, unit2), rough, near)
 
 
-def _from_products(unit1: Array, unit2: Array) -> Array:
-    products = jnp.matmul(unit1 / unit1.shape[-1], unit2.mT, precision=HIGHEST)
-    return jnp.clip(1 - products, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
+def _closer(left: tuple[Array, Array], right: tuple[Array, Array], rough: Array, near: Array) -> Array:
+    """Replace the entries at `near` by differences: a few by gathering their rows, many by all rows.
 
-
-def _closer(unit1: Array, unit2: Array, rough: Array, near: Array) -> Array:
-    """Replace the entries at `near` by differences: a few by gathering their rows, many by all rows."""
+    left, right: rows, and what makes each a unit; multiplied only where there is a pair to compare.
+    """
     few = sum(rough.shape)
 
     def gathered() -> Array:
         at = jnp.nonzero(near, size=few, fill_value=0)
         *pair, i, j = at
-        exact = jnp.where(near[at], _half_mean_square(unit1[*pair, i] - unit2[*pair, j]), rough[at])
-        return rough.at[at].set(exact)
+        unit1, unit2 = (x[*pair, i] * unit[*pair, i] for (x, unit), i in ((left, i), (right, j)))
+        return rough.at[at].set(jnp.where(near[at], _half_mean_square(unit1 - unit2), rough[at]))
 
     def all_rows() -> Array:
-        rows = jnp.moveaxis(unit1, -2, 0)
-        exact = jax.lax.map(lambda row: _half_mean_square(row[..., None, :] - unit2), rows)
+        unit1, unit2 = (x * unit for x, unit in (left, right))
+        exact = jax.lax.map(lambda row: _half_mean_square(row[..., None, :] - unit2), jnp.moveaxis(unit1, -2, 0))
         return jnp.where(near, jnp.moveaxis(exact, 0, -2), rough)
 
     found = jnp.sum(near)

@@ -82,8 +82,8 @@ def in_tiles(compute: Compute, x1: Any, x2: Any, tile: tuple[int, int], mirror: 
     todo = list(places(n1, n2, tile, symmetric))
 
     def made(place: Place) -> tuple[Any, ...]:
-        i, j = _padded(place.rows, tile[0]), _padded(place.columns, tile[1])
-        own = jnp.asarray(i[:, None] == j) if symmetric else None
+        i, j = (_padded(part, length) for part, length in zip(place, tile, strict=True))
+        own = jnp.asarray(_numbers(i)[:, None] == _numbers(j)) if symmetric else None
         return tuple(compute(_on_device(x1[i]), _on_device(other[j]), own))
 
     first = made(todo[0])
@@ -121,9 +121,15 @@ def _on_device(x: Any) -> Any:
     return jax.tree.map(jnp.asarray, x)
 
 
-def _padded(rows: slice, length: int) -> np.ndarray:
-    """So many rows, the last ones repeating a real one: every tile has one shape, so one compilation."""
+def _padded(rows: slice, length: int) -> slice | np.ndarray:
+    """So many rows, the last ones repeating a real one if there are too few: every tile has one shape."""
+    if rows.stop - rows.start == length:
+        return rows  # a view
     return np.minimum(np.arange(rows.start, rows.start + length), rows.stop - 1)
+
+
+def _numbers(rows: slice | np.ndarray) -> np.ndarray:
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
 
 
 def _write(whole: np.ndarray, tile: np.ndarray, place: Place, mirror: Mirror | None) -> None:
