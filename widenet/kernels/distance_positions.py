@@ -118,8 +118,8 @@ def _shifted_conv_numbers(
     total, q1, q2 = seams.distance_sum(slide, inside, apart, old1, old2)
     q1, q2 = w * q1 + b, w * q2 + b
     new = roots(q1, q2)
-    (n1, n2), (r1, r2) = (ends(equal(len(q1)), *parts) for parts in (new, reciprocals(*new)))
-    cross = jnp.clip((w * total - (n1 - n2) ** 2 / 2) * (r1 * r2), 0.0, 2.0)  # outside by rounding
+    n1, n2 = ends(equal(len(q1)), *new)
+    cross = jnp.clip(safe_divide(w * total - (n1 - n2) ** 2 / 2, n1 * n2), 0.0, 2.0)  # outside by rounding
     if not ntk:
         return Dist(cross, None, None, None, q1, q2)
     made = n1 * n2 * (1 - cross)

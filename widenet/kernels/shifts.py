@@ -99,13 +99,13 @@ def _over_shifts(planner: Planner, body: Plan, start: Pair, x: Var, k: Form, con
         given = _shifted(k, start.u, seams.Shifts(by, x.positions))
         made = carry_out(body, {start: given}, Context(body.at, own=own, shifts=copies))
         made = between(covariance_of(made, here, planner.mode.ntk, own) if isinstance(made, Data) else made, here)
-        parts = jax.tree.map(lambda part: part.sum(0).reshape(n1, -1, n2).sum(1), made)
-        return jax.tree.map(jnp.add, total, parts), None
+        return jax.tree.map(jnp.add, total, made), None
 
-    zero = jnp.zeros((n1, n2), first.dtype)
+    zero = jnp.zeros((count, n1, at_once * n2), first.dtype)  # added up once, at the end
     start_sum = Cov(zero, None, None, zero if planner.mode.ntk else None)
     chunks = jnp.asarray(shifts.reshape(len(shifts), -1, at_once).swapaxes(0, 1))
-    return jax.lax.scan(add, start_sum, chunks)[0]
+    total = jax.lax.scan(add, start_sum, chunks)[0]
+    return jax.tree.map(lambda part: part.sum(0).reshape(n1, -1, n2).sum(1), total)
 
 
 def _divisors(number: int) -> Iterator[int]:
