@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +19,12 @@ from widenet.kernels.covariance import (
     Form,
     ends,
     ends_self,
-    reciprocals,
     roots,
     safe_divide,
     zero_at_equal,
 )
 from widenet.kernels.distance import distance_rule, first_linear
-from widenet.kernels.inputs import half_mean_square
+from widenet.kernels.inputs import UNROLLED, half_mean_square
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.position_rules import only_equal
 from widenet.kernels.rules import scalar
@@ -36,17 +36,16 @@ from widenet.program.var import Var
 @distance_rule.register
 def _conv(op: Conv, planner: Planner, u: Var) -> Step:
     x, slide = u.args[0], windows.slide_of(u, u)
-    sigmas = scalar(op.sigma_w), scalar(op.sigma_b)
-    needed = windows.taps_needed(slide)
+    sigmas = scalar(op.sigma_w), scalar(op.sigma_b) if op.has_bias else 0.0
+    needed, ntk = windows.taps_needed(slide), planner.mode.ntk
 
     def compute(context: Context, k: Form) -> Dist:
         if context.shifts is not None:
             inside = seams.masks(slide, context.shifts.at(u.positions))
-            return _shifted_conv_numbers(sigmas, k, op.has_bias, slide, inside, planner.mode.ntk)
-        if isinstance(k, Data):
-            return first_linear(sigmas, _patches(k, slide), op.has_bias, context.at, planner.mode.ntk, context.own)
-        assert isinstance(k, Dist)
-        return _conv_numbers(sigmas, k, op.has_bias, slide, context.at, Places(*map(needed, context.at)))
+            return _shifted_conv_numbers(sigmas, k, slide, inside, ntk)
+        if isinstance(k, Data) and (k.x1.shape[-1] > UNROLLED or not context.layout.is_equal):
+            return first_linear(sigmas, _patches(k, slide), op.has_bias, context.at, ntk, context.own)
+        return _conv_numbers(sigmas, k, slide, context.at, Places(*map(needed, context.at)), ntk)
 
     return Step((Need(Pair(x, x), needed),), compute, takes_data=True)
 
@@ -63,69 +62,83 @@ def _patches(data: Data, slide: windows.Slide) -> Data:
     return Data(*map(patches, data))
 
 
-@partial(jax.jit, static_argnames=("has_bias", "slide", "at", "have"))
+class _Apart(NamedTuple):
+    """Half mean squared distances, before they are divided by the variances that they belong to."""
+
+    cross: Array  # [L, n1, n2]
+    q1: Array  # [P, n1]
+    q2: Array
+
+    @classmethod
+    def of(cls, k: Dist | Data, layout: Layout) -> _Apart:
+        """Between samples; of the data by subtraction, at equal positions."""
+        if isinstance(k, Dist):
+            p1, p2 = ends(layout, *roots(k.q1, k.q2))
+            return cls(p1 * p2 * k.cross + (p1 - p2) ** 2 / 2, k.q1, k.q2)
+        x1, x2 = (jnp.moveaxis(x, 1, 0) for x in k)  # [P, n, channels]
+        return cls(half_mean_square(x1[:, :, None], x2[:, None]), *(jnp.mean(x**2, -1) for x in (x1, x2)))
+
+    def dist(self, layout: Layout, ntk: Array | float | None) -> Dist:
+        """In distance form; ntk: of what was before, to which the new layer adds its own (K2)."""
+        n1, n2 = ends(layout, *roots(self.q1, self.q2))
+        cross = _cosine_distance(self.cross, n1, n2)
+        return Dist(cross, None, None, None if ntk is None else ntk + n1 * n2 * (1 - cross), self.q1, self.q2)
+
+
+def _cosine_distance(d: Array, p1: Array, p2: Array) -> Array:
+    """Of half a mean squared distance and the roots of variances.
+
+    The division keeps the compiler from computing it once more for each of its readers.
+    """
+    return jnp.clip(safe_divide(d - (p1 - p2) ** 2 / 2, p1 * p2), 0.0, 2.0)  # outside by rounding
+
+
+@partial(jax.jit, static_argnames=("slide", "at", "have", "ntk"))
 def _conv_numbers(
-    sigmas: tuple[Any, Any], k: Dist, has_bias: bool, slide: windows.Slide, at: Places, have: Places
+    sigmas: tuple[Any, Any], k: Dist | Data, slide: windows.Slide, at: Places, have: Places, ntk: bool
 ) -> Dist:
     """D' = sigma_w^2 / T (sum over taps of D, and half the variance of each tap whose partner is padding). (C5)"""
-    window, taps = slide.left, slide.left.taps
-    w = jnp.asarray(sigmas[0], k.q1.dtype) ** 2 / taps
-    b = jnp.asarray(sigmas[1], k.q1.dtype) ** 2
-    q1, q2 = (w * windows.position_sum(window, slide.from_left, q) + b * has_bias for q in (k.q1, k.q2))
-    old, new = roots(k.q1, k.q2), roots(q1, q2)
-    inverse = reciprocals(*new)
+    old = _Apart.of(k, have.between)
+    w, b = (jnp.asarray(s, old.cross.dtype) ** 2 for s in sigmas)
+    w = w / slide.left.taps
+    q1, q2 = (w * windows.position_sum(slide.left, slide.from_left, q) + b for q in old[1:])
 
-    def distance(part: Array, of: Any, layout: Layout, have: Layout, i: int, j: int) -> Array:
-        p1, p2 = of(have, old[i], old[j])
-        n1, n2 = of(layout, new[i], new[j])
-        r1, r2 = of(layout, inverse[i], inverse[j])
-        total = windows.window_sum(slide, layout, have, p1 * p2 * part + (p1 - p2) ** 2 / 2)
-        alone = windows.outside_sums(slide, layout, (k.q1, k.q2)[i], (k.q1, k.q2)[j])
+    def summed(part: Array, layout: Layout, have: Layout, i: int, j: int) -> Array:
+        total = windows.window_sum(slide, layout, have, part)
+        alone = windows.outside_sums(slide, layout, old[1 + i], old[1 + j])
         if alone is not None:
-            left, right = alone if of is ends_self else (alone[0][:, :, None], alone[1][:, None, :])
+            left, right = alone if part.ndim == 2 else (alone[0][:, :, None], alone[1][:, None, :])
             total = total + (left + right) / 2
-        return jnp.clip((w * total - (n1 - n2) ** 2 / 2) * (r1 * r2), 0.0, 2.0)  # outside by rounding
+        return w * total
 
-    cross = distance(k.cross, ends, at.between, have.between, 0, 1)
-    self1, self2 = (
-        None
-        if at.within.is_equal
-        else zero_at_equal(distance(part, ends_self, at.within, have.within, i, i), at.within)
-        for i, part in enumerate((k.self1, k.self2))
-    )
-    if k.ntk is None:
-        return Dist(cross, self1, self2, None, q1, q2)
-    n1, n2 = ends(at.between, *new)
-    ntk = w * windows.window_sum(slide, at.between, have.between, k.ntk) + n1 * n2 * (1 - cross)  # (C1)
-    return Dist(cross, self1, self2, ntk, q1, q2)
+    def within(i: int) -> Array | None:
+        if at.within.is_equal:
+            return None
+        p1, p2 = ends_self(have.within, *roots(old[1 + i], old[1 + i]))
+        gap = (k.self1, k.self2)[i]
+        d = summed(p1 * p2 * gap + (p1 - p2) ** 2 / 2, at.within, have.within, i, i)
+        return zero_at_equal(_cosine_distance(d, *ends_self(at.within, *roots(*((q1, q2)[i],) * 2))), at.within)
+
+    before = None
+    if ntk:
+        before = w * windows.window_sum(slide, at.between, have.between, k.ntk) if isinstance(k, Dist) else 0.0
+    made = _Apart(summed(old.cross, at.between, have.between, 0, 1), q1, q2).dist(at.between, before)  # (C1)
+    return made._replace(self1=within(0), self2=within(1))
 
 
-@partial(jax.jit, static_argnames=("has_bias", "slide", "ntk"))
+@partial(jax.jit, static_argnames=("slide", "ntk"))
 def _shifted_conv_numbers(
-    sigmas: tuple[Any, Any], k: Dist | Data, has_bias: bool, slide: windows.Slide, inside: seams.Masks, ntk: bool
+    sigmas: tuple[Any, Any], k: Dist | Data, slide: windows.Slide, inside: seams.Masks, ntk: bool
 ) -> Dist:
-    """The same between an image and shifted copies of others. (C9)"""
-    if isinstance(k, Data):
-        x1, x2 = (jnp.moveaxis(x, 1, 0) for x in k)  # [P, n, channels]
-        old1, old2 = (jnp.mean(x**2, -1) for x in (x1, x2))
-        apart = half_mean_square(x1[:, :, None], x2[:, None])
-    else:
-        old1, old2 = k.q1, k.q2
-        p1, p2 = ends(equal(len(old1)), *roots(old1, old2))
-        apart = p1 * p2 * k.cross + (p1 - p2) ** 2 / 2
-    w = jnp.asarray(sigmas[0], apart.dtype) ** 2 / slide.left.taps
-    b = jnp.asarray(sigmas[1], apart.dtype) ** 2 * has_bias
-    total, q1, q2 = seams.distance_sum(slide, inside, apart, old1, old2)
-    q1, q2 = w * q1 + b, w * q2 + b
-    new = roots(q1, q2)
-    n1, n2 = ends(equal(len(q1)), *new)
-    cross = jnp.clip(safe_divide(w * total - (n1 - n2) ** 2 / 2, n1 * n2), 0.0, 2.0)  # outside by rounding
-    if not ntk:
-        return Dist(cross, None, None, None, q1, q2)
-    made = n1 * n2 * (1 - cross)
-    if isinstance(k, Dist):
-        made = w * seams.product_sum(slide, inside, k.ntk) + made
-    return Dist(cross, None, None, made, q1, q2)
+    """The same at equal positions, between an image and shifted copies of others. (C9)"""
+    old = _Apart.of(k, equal(math.prod(slide.from_left)))
+    w, b = (jnp.asarray(s, old.cross.dtype) ** 2 for s in sigmas)
+    w = w / slide.left.taps
+    total, q1, q2 = seams.distance_sum(slide, inside, *old)
+    before = None
+    if ntk:
+        before = w * seams.product_sum(slide, inside, k.ntk) if isinstance(k, Dist) else 0.0
+    return _Apart(w * total, w * q1 + b, w * q2 + b).dist(equal(len(q1)), before)
 
 
 @distance_rule.register
@@ -212,7 +225,7 @@ def _mix_numbers(k: Dist, m: mixing.Matrices, at: Places, have: Places, samples_
         (o1, o2), (s1, s2), (n1, n2) = sides(own), sides(means), sides(new)
         m1, m2 = sides([jnp.broadcast_to(total, q.shape) for q in means])
         d = mixing.apply(m, m, layout, given, part) - (o1 + o2) / 2 + (m1 - m2) * (s1 - s2) / 2
-        return jnp.clip(safe_divide(d - (n1 - n2) ** 2 / 2, n1 * n2), 0.0, 2.0)  # outside by rounding
+        return _cosine_distance(d, n1, n2)
 
     cross = distance(apart(k.cross, ends, have.between, 0, 1)[0], ends, 0, 1)
     if samples_own is not None:
