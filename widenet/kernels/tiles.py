@@ -21,6 +21,7 @@ from widenet.progress import progress
 TILE_NUMBERS, TILE_NUMBERS_OF_POSITIONS = 2**16, 2**18
 LANES = 16  # samples of x2 in a tile come in as many, where there is memory: they are the innermost, vectorized axis
 CALL = 2e4  # entries that are computed in the time that a tile takes however small it is
+ALIGNMENT = 64  # bytes
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # compiled loops run on one or two cores each
 
 Mirror = Callable[[np.ndarray], np.ndarray]
@@ -75,15 +76,18 @@ def in_tiles(compute: Compute, x1: Any, x2: Any, tile: tuple[int, int], mirror: 
     transpose; for x2=None entries below the diagonal are those above it.
     """
     symmetric = x2 is None
-    other = x1 if symmetric else x2
+    x1 = jax.tree.map(_aligned, x1)
+    other = x1 if symmetric else jax.tree.map(_aligned, x2)
     n1, n2 = x1.shape[0], other.shape[0]
     features = x1.x if isinstance(x1, Samples) else x1
     as_kind = np.asarray if isinstance(features, np.ndarray) else jnp.asarray
     todo = list(places(n1, n2, tile, symmetric))
+    apart = jnp.zeros(tile, bool) if symmetric else None
 
     def made(place: Place) -> tuple[Any, ...]:
         i, j = (_padded(part, length) for part, length in zip(place, tile, strict=True))
-        own = jnp.asarray(_numbers(i)[:, None] == _numbers(j)) if symmetric else None
+        meet = symmetric and place.rows.start < place.columns.stop and place.columns.start < place.rows.stop
+        own = jnp.asarray(_numbers(i)[:, None] == _numbers(j)) if meet else apart
         return tuple(compute(_on_device(x1[i]), _on_device(other[j]), own))
 
     first = made(todo[0])
@@ -117,8 +121,18 @@ def _in_threads(work: Callable[[Any], None], items: Sequence[Any]) -> Iterator[N
             pool.shutdown(cancel_futures=True)
 
 
+def _aligned(x: Any) -> Any:
+    """The same numbers at an address from which jax reads them in place, all tiles of them."""
+    if not isinstance(x, np.ndarray) or (x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0):
+        return x
+    memory = np.empty(x.nbytes + ALIGNMENT, np.uint8)
+    out = memory[-memory.ctypes.data % ALIGNMENT :][: x.nbytes].view(x.dtype).reshape(x.shape)
+    out[...] = x
+    return out
+
+
 def _on_device(x: Any) -> Any:
-    return jax.tree.map(jnp.asarray, x)
+    return jax.tree.map(lambda part: jax.device_put(part, may_alias=True), x)  # nobody writes while we compute
 
 
 def _padded(rows: slice, length: int) -> slice | np.ndarray:
