@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from widenet.kernels import mixing, seams
-from widenet.kernels.covariance import Cov, Data, Dist, Form, between, ends, restrict, roots
+from widenet.kernels.covariance import Cov, Data, Dist, Form, between, ends, fence, restrict, roots
 from widenet.kernels.distance_positions import pooled, pooled_within
 from widenet.kernels.inputs import covariance_of, distance_of
 from widenet.kernels.layout import equal, every
@@ -160,7 +160,7 @@ class _Sums(NamedTuple):
         # shifts of whole blocks, and within each those by less than a block; some of the first, or of all, at a time
         outer = _grid(sizes if whole else coarse)
         inner = _grid([1] * len(sizes) if whole else self.blocks.sizes)
-        at_once = len(inner) * count * n1 * n2
+        at_once = len(inner) * max(len(stage.layout) for stage in self.body.stages) * n1 * n2
         groups = max(g for g in range(1, len(outer) + 1) if len(outer) % g == 0 and (g == 1 or g * at_once <= AT_ONCE))
         copies = groups * len(inner)
 
@@ -169,6 +169,7 @@ class _Sums(NamedTuple):
             made = self._at(k, fine.reshape(copies, -1).T, distance)
             if whole:
                 return jax.tree.map(jnp.add, total, made), None
+            made = fence(made)  # slices of what is computed on the way would be slow
             split = (_by_blocks(part, coarse, self.blocks.sizes, groups) for part in made if part is not None)
             parts = iter([_onto(old, by, new) for old, new in zip(jax.tree.leaves(total), split, strict=True)])
             return jax.tree.map(lambda _: next(parts), total), None
@@ -221,10 +222,14 @@ def _by_blocks(part: Array, coarse: tuple[int, ...], blocks: tuple[int, ...], gr
             for a in range(blocks[axis]):
                 for i in range(blocks[axis]):
                     further = (*key, int(a + i >= blocks[axis]))
-                    term = jnp.take(jnp.take(value, i, shift), a, inside)
+                    term = _index(_index(value, i, shift), a, inside)
                     step[further] = step[further] + term if further in step else term
         sums = step
     return {key: value.reshape(math.prod(coarse), n1, groups, -1) for key, value in sums.items()}
+
+
+def _index(x: Array, i: int, axis: int) -> Array:
+    return jax.lax.index_in_dim(x, i, axis, keepdims=False)
 
 
 def _onto(total: Array, by: Array, parts: dict[Any, Array]) -> Array:
