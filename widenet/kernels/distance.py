@@ -19,6 +19,7 @@ from widenet.activations import dual as duals
 from widenet.kernels.covariance import (
     Data,
     Dist,
+    Features,
     Form,
     Mean,
     as_cov,
@@ -32,7 +33,7 @@ from widenet.kernels.covariance import (
     zero_at_equal,
 )
 from widenet.kernels.independence import is_centred
-from widenet.kernels.inputs import covariance_of, distance_of
+from widenet.kernels.inputs import as_wanted, distance_of, formed, linear_features
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.means import mean_step
 from widenet.kernels.position_rules import norm_scales
@@ -57,10 +58,8 @@ def _without_data(step: Step, mode: Mode) -> Any:
     """The rule of `step`, for arguments that may be the data themselves."""
 
     def compute(context: Context, *covs: Form) -> Form:
-        form = distance_of if mode.distance else covariance_of
         ready = [
-            form(k, need.layout(context.layout), mode.ntk, context.own) if isinstance(k, Data) else k
-            for need, k in zip(step.needs, covs, strict=True)
+            formed(k, need.layout(context.layout), mode, context) for need, k in zip(step.needs, covs, strict=True)
         ]
         return step.compute(context, *ready)
 
@@ -74,9 +73,11 @@ def distance_rule(op: Op, planner: Planner, u: Var) -> Step:
     at = equal(positions(u))
     needs = tuple(Need(need.pair, lambda layout, f=need.layout: f(layout.union(at))) for need in step.needs)
 
-    def compute(context: Context, *covs: Form) -> Dist:
+    def compute(context: Context, *covs: Form) -> Form:
         larger = context.layout.union(at)  # with the variances
         made = step.compute(context._replace(layout=larger), *covs)
+        if isinstance(made, Features):
+            return made
         return restrict(as_dist(made, larger, context.own), larger, context.layout)
 
     return step._replace(needs=needs, compute=compute)
@@ -103,33 +104,20 @@ def _linear(op: Linear, planner: Planner, u: Var) -> Step:
     x = u.args[0]
     sigmas = scalar(op.sigma_w), scalar(op.sigma_b)
 
-    def compute(context: Context, k: Form) -> Dist:
-        if isinstance(k, Data):
-            return first_linear(sigmas, k, op.has_bias, context.layout, planner.mode.ntk, context.own)
+    def compute(context: Context, k: Form) -> Form:
+        if isinstance(k, (Data, Features)):
+            return as_wanted(linear_features(sigmas, k, op.has_bias), planner, u, context)
         assert isinstance(k, Dist)
         return _linear_numbers(sigmas, k, op.has_bias, context.layout)
 
     return Step((like(x, x),), compute, takes_data=True)
 
 
-@partial(jax.jit, static_argnames=("has_bias", "layout", "ntk"))
 def first_linear(
     sigmas: tuple[Any, Any], data: Data, has_bias: bool, layout: Layout, ntk: bool, own: Array | None
 ) -> Dist:
-    """A dense layer on data: its bias is one more feature, so that not even a zero input is singular (K1)."""
-    sigma_w, sigma_b = (jnp.asarray(s, data.x1.dtype) for s in sigmas)
-    d = data.x1.shape[-1]
-
-    def features(x: Array) -> Array:
-        root = jnp.sqrt(jnp.asarray((d + has_bias) / d, x.dtype))  # features are averaged, one more with a bias
-        scaled = sigma_w * root * x
-        if not has_bias:
-            return scaled
-        bias = jnp.broadcast_to(sigma_b * jnp.sqrt(jnp.asarray(d + 1, x.dtype)), (*x.shape[:-1], 1))
-        return jnp.concatenate([scaled, bias], axis=-1)
-
-    out = distance_of(Data(features(data.x1), features(data.x2)), layout, ntk, own)
-    return out._replace(ntk=as_cov(out, layout).cross if ntk else None)
+    """A dense layer on data (K1)."""
+    return distance_of(linear_features(sigmas, data, has_bias), layout, ntk, own)
 
 
 @partial(jax.jit, static_argnames=("has_bias", "layout"))

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from widenet.kernels.covariance import Cov, Data, Dist, safe_divide, safe_sqrt, with_diagonal, zero_at_equal
+from widenet.kernels.covariance import (
+    Cov,
+    Data,
+    Dist,
+    Features,
+    Form,
+    as_cov,
+    ends,
+    safe_divide,
+    safe_sqrt,
+    with_diagonal,
+    zero_at_equal,
+)
 from widenet.kernels.layout import Layout, equal
+from widenet.kernels.schedule import Context, Mode, Planner
+from widenet.program.ops import Attend, Linear, SampleMix
+from widenet.program.var import Var
 
 HIGHEST = jax.lax.Precision.HIGHEST
 PAIRS = 64  # of positions that are compared at a time
@@ -19,15 +35,77 @@ PAIRS = 64  # of positions that are compared at a time
 NEAR = {"float64": 1e-3, "float32": 0.1}
 
 
+def formed(form: Form, layout: Layout, mode: Mode, context: Context) -> Any:
+    """The covariance of the data, or of features, in the form that the recursion carries; others as they are."""
+    if not isinstance(form, (Data, Features)):
+        return form
+    return (distance_of if mode.distance else covariance_of)(form, layout, mode.ntk, context.own)
+
+
+READS_FEATURES = (Linear, SampleMix, Attend)
+
+
+def as_wanted(features: Features, planner: Planner, u: Var, context: Context) -> Cov | Dist | Features:
+    """What the recursion carries of u: its features, if they are all that is read, or its covariance."""
+    readers = [w for w in planner.program.variables if u in w.args]
+    if u is not planner.program.output and all(type(w.op) in READS_FEATURES for w in readers):
+        return features
+    return formed(features, context.layout, planner.mode, context)
+
+
+def mixed_features(form: Data | Features, mix: Callable[[Array, Array], Array], by: tuple[Array, Array]) -> Features:
+    """`mix` of the features of both batches with what is known `by` sample: Theta takes the same way (K2)."""
+    return Features(*(mix(a, x) for a, x in zip(by, (form.x1, form.x2), strict=True)), ages_of(form))
+
+
+@partial(jax.jit, static_argnames="has_bias")
+def linear_features(sigmas: tuple[Any, Any], form: Data | Features, has_bias: bool) -> Features:
+    """A dense layer: its bias is one more feature, so that not even a zero input is singular (K1), (A4)."""
+    sigma_w, sigma_b = (jnp.asarray(s, form.x1.dtype) for s in sigmas)
+    d = form.x1.shape[-1]
+
+    def features(x: Array) -> Array:
+        root = jnp.sqrt(jnp.asarray((d + has_bias) / d, x.dtype))  # features are averaged, one more with a bias
+        scaled = sigma_w * root * x
+        if not has_bias:
+            return scaled
+        bias = jnp.broadcast_to(sigma_b * jnp.sqrt(jnp.asarray(d + 1, x.dtype)), (*x.shape[:-1], 1))
+        return jnp.concatenate([scaled, bias], axis=-1)
+
+    older = tuple((count, age + 1) for count, age in ages_of(form))
+    return Features(features(form.x1), features(form.x2), older + ((1, 1),) * has_bias)
+
+
+def ages_of(form: Data | Features) -> tuple[tuple[int, int], ...]:
+    """The ages of features; the data have no weight yet."""
+    return ((form.x1.shape[-1], 0),) if isinstance(form, Data) else form.ages
+
+
 @partial(jax.jit, static_argnames=("layout", "ntk"))
-def covariance_of(data: Data, layout: Layout, ntk: bool, own: Array | None) -> Cov:
+def covariance_of(form: Data | Features, layout: Layout, ntk: bool, own: Array | None) -> Cov:
     """The covariance x1 . x2 / d of the data with themselves."""
-    self1, self2 = (_self_products(x, layout) for x in data)
-    cross = with_diagonal(_products(*data, layout), self1, own)
-    return Cov(cross, self1, self2, jnp.zeros_like(cross) if ntk else None)
+    self1, self2 = (_self_products(x, layout) for x in (form.x1, form.x2))
+    cross = with_diagonal(_products(form.x1, form.x2, layout), self1, own)
+    return Cov(cross, self1, self2, _tangent(form, cross, layout) if ntk else None)
+
+
+def _tangent(form: Data | Features, k: Array, layout: Layout) -> Array:
+    """Theta from K: as if all features had the age of most, and what the others differ by (A4)."""
+    ages = ages_of(form)
+    _, most = max(ages)
+    total, start, d = most * k, 0, form.x1.shape[-1]
+    for count, age in ages:
+        if age != most:
+            x1, x2 = (x[..., start : start + count] for x in (form.x1, form.x2))
+            total = total + (age - most) * (count / d) * _products(x1, x2, layout)
+        start += count
+    return total
 
 
 def _products(x1: Array, x2: Array, layout: Layout) -> Array:
+    if x1.shape[-1] == 1:
+        left, right = ends(layout, x1[..., 0].T, x2[..., 0].T)
+        return left * right
     if layout.kind == "all":
         out = jnp.einsum("ipd,jqd->pqij", x1, x2, precision=HIGHEST).reshape(-1, x1.shape[0], x2.shape[0])
     else:
@@ -36,35 +114,51 @@ def _products(x1: Array, x2: Array, layout: Layout) -> Array:
     return out / x1.shape[-1]
 
 
-def _self_products(x: Array, layout: Layout) -> Array:
+def _self_products(x: Array, layout: Layout, y: Array | None = None) -> Array:
+    """x . y / d of the positions of each sample, `[L, n]`; y is x if it is not given."""
+    y = x if y is None else y
     if layout.kind == "all":
-        return jnp.einsum("ipd,iqd->pqi", x, x, precision=HIGHEST).reshape(-1, x.shape[0]) / x.shape[-1]
-    left, right = (x, x) if layout.is_equal else (x[:, layout.left], x[:, layout.right])
+        return jnp.einsum("ipd,iqd->pqi", x, y, precision=HIGHEST).reshape(-1, x.shape[0]) / x.shape[-1]
+    left, right = (x, y) if layout.is_equal else (x[:, layout.left], y[:, layout.right])
     return jnp.einsum("ild,ild->li", left, right, precision=HIGHEST) / x.shape[-1]
 
 
 @partial(jax.jit, static_argnames=("layout", "ntk"))
-def distance_of(data: Data, layout: Layout, ntk: bool, own: Array | None) -> Dist:
+def distance_of(form: Data | Features, layout: Layout, ntk: bool, own: Array | None) -> Dist:
     """The cosine distances of the data with themselves."""
-    q1, q2 = (_self_products(x, equal(x.shape[1])) for x in data)
-    cross = cosine_distances(*data, own, layout)
-    self1, self2 = (None if layout.is_equal else _between_positions(x, layout) for x in data)
-    return Dist(cross, self1, self2, jnp.zeros_like(cross) if ntk else None, q1, q2)
+    x1, x2 = form.x1, form.x2
+    q1, q2 = (_self_products(x, equal(x.shape[1])) for x in (x1, x2))
+    self1, self2 = (None if layout.is_equal else position_distances(x, layout) for x in (x1, x2))
+    cross = with_diagonal(cosine_distances(x1, x2, own, layout), self1, own)
+    out = Dist(cross, self1, self2, None, q1, q2)
+    return out._replace(ntk=_tangent(form, as_cov(out, layout).cross, layout)) if ntk else out
 
 
-def _between_positions(x: Array, layout: Layout) -> Array:
-    """Cosine distances `[L, n]` of the positions of each sample, by subtraction."""
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def position_distances(x: Array, layout: Layout) -> Array:
+    """1 - cos of the positions of each sample, `[L, n]`, right to rounding even where they are nearly parallel."""
+    if layout.kind == "all":
+        between = _of_rows(x, x, jnp.eye(x.shape[1], dtype=bool), centred=True)
+        return between.transpose(1, 2, 0).reshape(len(layout), -1)
     unit = jnp.moveaxis(_normalized(x), 1, 0)
-    between = _by_chunks(lambda p, q, _: _half_mean_square(unit[p] - unit[q]), layout)
+    between = _by_chunks(lambda p, q: _half_mean_square(unit[p] - unit[q]), layout)
     return zero_at_equal(between, layout)
 
 
-def _by_chunks(of_pairs: Callable[[Array, Array, Array], Array], layout: Layout) -> Array:
-    """`of_pairs(left, right, are they equal)` of all pairs of positions, some at a time."""
+@position_distances.defjvp
+def _position_distances_jvp(layout: Layout, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    unit, turned = jax.jvp(_normalized, primals, tangents)
+    return position_distances(*primals, layout), -_self_products(turned, layout, unit) - _self_products(
+        unit, layout, turned
+    )
+
+
+def _by_chunks(of_pairs: Callable[[Array, Array], Array], layout: Layout) -> Array:
+    """`of_pairs(left, right)` of all pairs of positions, some at a time."""
     missing = -len(layout) % PAIRS
     chunks = [
         jnp.asarray(np.pad(values, (0, missing), mode="edge").reshape(-1, PAIRS))
-        for values in (layout.left, layout.right, layout.left == layout.right)
+        for values in (layout.left, layout.right)
     ]
     if len(chunks[0]) == 1:
         return of_pairs(*(chunk[0, : len(layout)] for chunk in chunks))
@@ -85,41 +179,35 @@ def cosine_distances(x1: Array, x2: Array, own: Array | None, layout: Layout) ->
     """1 - cos of all rows, right to rounding even where they are nearly parallel: `[L, n1, n2]`.
 
     Half the mean square of the difference of normalized rows: 1 - their inner product, but for near pairs, which are
-    subtracted.  own: which row of x1 is which row of x2, `[n1, n2]`.
+    subtracted.  own: which row of x1 is which row of x2, `[n1, n2]`, to be compared by `position_distances`.
     """
-    n1, n2, p = x1.shape[0], x2.shape[0], x1.shape[1]
-    if layout.kind == "all":
-        rows1, rows2 = (x.reshape(-1, x.shape[-1]) for x in (x1, x2))
-        of_positions = None if own is None else _of_equal_positions(own, p)
-        whole = _of_rows(rows1, rows2, of_positions).reshape(n1, p, n2, p)
-        return whole.transpose(1, 3, 0, 2).reshape(p * p, n1, n2)
+    n1, n2, p, q = x1.shape[0], x2.shape[0], x1.shape[1], x2.shape[1]
     left, right = (jnp.moveaxis(x, 1, 0) for x in (x1, x2))
-
-    def of_pairs(p: Array, q: Array, same_position: Array) -> Array:
-        return _of_rows(left[p], right[q], None if own is None else own & same_position[:, None, None])
-
-    return _by_chunks(of_pairs, layout)
-
-
-def _of_equal_positions(own: Array, positions: int) -> Array:
-    """Is row (i, p) row (j, q): one sample at one position?  `[n1 P, n2 P]`"""
-    both = own[:, None, :, None] & jnp.eye(positions, dtype=bool)[:, None]
-    return both.reshape(own.shape[0] * positions, -1)
+    if layout.kind == "all":
+        rows1, rows2 = (x.reshape(-1, x.shape[-1]) for x in (left, right))
+        whole = _of_rows(rows1, rows2, None if own is None else jnp.tile(own, (p, q))).reshape(p, n1, q, n2)
+        return whole.transpose(0, 2, 1, 3).reshape(p * q, n1, n2)
+    return _by_chunks(lambda p, q: _of_rows(left[p], right[q], own), layout)
 
 
-def _of_rows(x1: Array, x2: Array, own: Array | None) -> Array:
-    """1 - cos of rows with rows, `[..., n1, n2]`; zero where row i is row j."""
+def _of_rows(x1: Array, x2: Array, own: Array | None, *, centred: bool = False) -> Array:
+    """1 - cos of rows with rows, `[..., n1, n2]`; zero at `own`, which are not looked at.
+
+    centred: compare differences from the mean row of x1: all rows may be nearly parallel.
+    """
     unit1, unit2 = _normalized(x1), _normalized(x2)
-    rough = _from_products(unit1, unit2)
-    near = rough < NEAR[x1.dtype.name]
+    if centred:
+        middle = jnp.mean(unit1, axis=-2, keepdims=True)
+        unit1, unit2 = unit1 - middle, unit2 - middle
+    lengths = sum(
+        jnp.mean(unit**2, axis=-1)[at] for unit, at in ((unit1, np.s_[..., None]), (unit2, np.s_[..., None, :]))
+    )
+    products = jnp.matmul(unit1 / unit1.shape[-1], unit2.mT, precision=HIGHEST)
+    rough = jnp.clip(lengths / 2 - products, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
+    near = rough < NEAR[x1.dtype.name] * lengths / 2
     if own is None:
         return _closer(unit1, unit2, rough, near)
     return jnp.where(own, 0.0, _closer(unit1, unit2, rough, near & ~own))
-
-
-def _from_products(unit1: Array, unit2: Array) -> Array:
-    products = jnp.matmul(unit1 / unit1.shape[-1], unit2.mT, precision=HIGHEST)
-    return jnp.clip(1 - products, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
 
 
 def _closer(unit1: Array, unit2: Array, rough: Array, near: Array) -> Array:
