@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -129,7 +130,7 @@ def distance_of(form: Data | Features, layout: Layout, ntk: bool, own: Array | N
     x1, x2 = form.x1, form.x2
     q1, q2 = (_self_products(x, equal(x.shape[1])) for x in (x1, x2))
     self1, self2 = (None if layout.is_equal else position_distances(x, layout) for x in (x1, x2))
-    cross = with_diagonal(cosine_distances(x1, x2, own, layout), self1, own)
+    cross = cosine_distances(x1, x2, self1, own, layout)
     out = Dist(cross, self1, self2, None, q1, q2)
     return out._replace(ntk=_tangent(form, as_cov(out, layout).cross, layout)) if ntk else out
 
@@ -137,12 +138,16 @@ def distance_of(form: Data | Features, layout: Layout, ntk: bool, own: Array | N
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def position_distances(x: Array, layout: Layout) -> Array:
     """1 - cos of the positions of each sample, `[L, n]`, right to rounding even where they are nearly parallel."""
-    if layout.kind == "all":
-        between = _of_rows(x, x, jnp.eye(x.shape[1], dtype=bool), centred=True)
-        return between.transpose(1, 2, 0).reshape(len(layout), -1)
-    unit = jnp.moveaxis(_normalized(x), 1, 0)
-    between = _by_chunks(lambda p, q: _half_mean_square(unit[p] - unit[q]), layout)
-    return zero_at_equal(between, layout)
+    unit = _normalized(x)
+    if layout.kind != "all":
+        at = jnp.moveaxis(unit, 1, 0)
+        return zero_at_equal(_by_chunks(lambda p, q: _half_mean_square(at[p] - at[q]), layout), layout)
+    unit = unit - unit.mean(1, keepdims=True)  # all may be nearly parallel
+    length = jnp.mean(unit**2, axis=-1) / 2
+    same = jnp.eye(unit.shape[1], dtype=bool)
+    lengths = length[:, :, None] + length[:, None]
+    between = _distances(unit, unit, lengths - _row_products(unit, unit), None, same, lengths)
+    return zero_at_equal(between.transpose(1, 2, 0).reshape(len(layout), -1), layout)
 
 
 @position_distances.defjvp
@@ -174,64 +179,63 @@ def _half_mean_square(difference: Array) -> Array:
     return jnp.mean(difference**2, axis=-1) / 2
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def cosine_distances(x1: Array, x2: Array, own: Array | None, layout: Layout) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def cosine_distances(x1: Array, x2: Array, self1: Array | None, own: Array | None, layout: Layout) -> Array:
     """1 - cos of all rows, right to rounding even where they are nearly parallel: `[L, n1, n2]`.
 
     Half the mean square of the difference of normalized rows: 1 - their inner product, but for near pairs, which are
-    subtracted.  own: which row of x1 is which row of x2, `[n1, n2]`, to be compared by `position_distances`.
+    subtracted.  own: `[n1, n2]`, which row of x1 is which row of x2; there it is `self1`, or zero.
     """
-    n1, n2, p, q = x1.shape[0], x2.shape[0], x1.shape[1], x2.shape[1]
-    left, right = (jnp.moveaxis(x, 1, 0) for x in (x1, x2))
+    unit1, unit2 = (jnp.moveaxis(_normalized(x), 1, 0) for x in (x1, x2))
     if layout.kind == "all":
-        rows1, rows2 = (x.reshape(-1, x.shape[-1]) for x in (left, right))
-        whole = _of_rows(rows1, rows2, None if own is None else jnp.tile(own, (p, q))).reshape(p, n1, q, n2)
-        return whole.transpose(0, 2, 1, 3).reshape(p * q, n1, n2)
-    return _by_chunks(lambda p, q: _of_rows(left[p], right[q], own), layout)
+        products = jnp.einsum("pid,qjd->pqij", unit1 / unit1.shape[-1], unit2, precision=HIGHEST)
+        known = None if self1 is None else self1.reshape(*products.shape[:3])
+        return _distances(unit1[:, None], unit2, 1 - products, known, own).reshape(len(layout), *products.shape[2:])
+
+    def of_pairs(p: Array, q: Array) -> Array:
+        return _distances(unit1[p], unit2[q], 1 - _row_products(unit1[p], unit2[q]), None, own)
+
+    return with_diagonal(_by_chunks(of_pairs, layout), self1, own)
 
 
-def _of_rows(x1: Array, x2: Array, own: Array | None, *, centred: bool = False) -> Array:
-    """1 - cos of rows with rows, `[..., n1, n2]`; zero at `own`, which are not looked at.
+def _row_products(x1: Array, x2: Array) -> Array:
+    return jnp.matmul(x1 / x1.shape[-1], x2.mT, precision=HIGHEST)
 
-    centred: compare differences from the mean row of x1: all rows may be nearly parallel.
+
+def _distances(
+    rows1: Array, rows2: Array, rough: Array, known: Array | None, own: Array | None, scale: Array | float = 1.0
+) -> Array:
+    """Half the mean square of the difference of rows, `[..., n1, n2]`: `rough`, but for near rows.
+
+    scale: what `rough` was subtracted from.  known: `[..., n1]`, the value at `own`.  A few near rows are gathered; if
+    there are many, all are compared.
     """
-    unit1, unit2 = _normalized(x1), _normalized(x2)
-    if centred:
-        middle = jnp.mean(unit1, axis=-2, keepdims=True)
-        unit1, unit2 = unit1 - middle, unit2 - middle
-    lengths = sum(
-        jnp.mean(unit**2, axis=-1)[at] for unit, at in ((unit1, np.s_[..., None]), (unit2, np.s_[..., None, :]))
-    )
-    products = jnp.matmul(unit1 / unit1.shape[-1], unit2.mT, precision=HIGHEST)
-    rough = jnp.clip(lengths / 2 - products, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
-    near = rough < NEAR[x1.dtype.name] * lengths / 2
-    if own is None:
-        return _closer(unit1, unit2, rough, near)
-    return jnp.where(own, 0.0, _closer(unit1, unit2, rough, near & ~own))
-
-
-def _closer(unit1: Array, unit2: Array, rough: Array, near: Array) -> Array:
-    """Replace the entries at `near` by differences: a few by gathering their rows, many by all rows."""
-    few = sum(rough.shape)
+    rough = jnp.clip(rough, 0.0, 2.0)  # rounding puts parallel rows outside by an ulp
+    near = rough < NEAR[rough.dtype.name] * scale
+    if own is not None:  # before the switch, after which nothing is fused into what reads the result
+        rough, near = with_diagonal(rough, known, own), near & ~own
+    few = math.prod(rows1.shape[:-1]) + math.prod(rows2.shape[:-1])
 
     def gathered() -> Array:
         at = jnp.nonzero(near, size=few, fill_value=0)
-        *pair, i, j = at
-        exact = jnp.where(near[at], _half_mean_square(unit1[*pair, i] - unit2[*pair, j]), rough[at])
-        return rough.at[at].set(exact)
+        difference = _row(rows1, (*at[:-2], at[-2])) - _row(rows2, (*at[:-2], at[-1]))
+        return rough.at[at].set(jnp.where(near[at], _half_mean_square(difference), rough[at]))
 
     def all_rows() -> Array:
-        rows = jnp.moveaxis(unit1, -2, 0)
-        exact = jax.lax.map(lambda row: _half_mean_square(row[..., None, :] - unit2), rows)
+        exact = jax.lax.map(lambda row: _half_mean_square(row[..., None, :] - rows2), jnp.moveaxis(rows1, -2, 0))
         return jnp.where(near, jnp.moveaxis(exact, 0, -2), rough)
 
     found = jnp.sum(near)
     return jax.lax.switch((found > 0).astype(int) + (found > few), [lambda: rough, gathered, all_rows])
 
 
+def _row(rows: Array, at: tuple[Array, ...]) -> Array:
+    """Rows of an array `[..., n, d]` whose leading axes broadcast."""
+    sizes = rows.shape[:-1]
+    return rows[*(jnp.minimum(i, size - 1) for i, size in zip(at[len(at) - len(sizes) :], sizes, strict=True))]
+
+
 @cosine_distances.defjvp
-def _cosine_distances_jvp(
-    layout: Layout, primals: tuple[Array, ...], tangents: tuple[Array, ...]
-) -> tuple[Array, Array]:
+def _cosine_distances_jvp(layout: Layout, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     (x1, t1), (x2, t2) = (jax.jvp(_normalized, (x,), (t,)) for x, t in zip(primals[:2], tangents[:2], strict=True))
     return cosine_distances(*primals, layout), -_products(t1, x2, layout) - _products(x1, t2, layout)
