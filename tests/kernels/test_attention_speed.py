@@ -25,13 +25,16 @@ def formed(v):
     return 0.5 * v + 0.5 * v
 
 
-def deep(between, layers=3, **options):
+def deep(between, layers=2, **options):
     """Attention layers with something between them, and a readout."""
     return wn.serial(wn.dense(sigma_b=0.3), *[between, attention(**options)] * layers, wn.relu, wn.position_mean())
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"weights": "identity"}, {"weights": "relu"}], ids=str)
-@pytest.mark.parametrize("data", [(X,), (X, Y)], ids=["symmetric", "two batches"])
+@pytest.mark.parametrize(
+    ("options", "data"),
+    [({}, (X,)), ({"causal": True}, (X, Y)), ({"weights": "identity"}, (X,))],
+    ids=["softmax", "causal", "identity"],
+)
 def test_features_give_the_kernel_of_the_recursion(options, data):
     low, full = (wn.kernel(deep(between, **options))(*data) for between in (lambda v: v, formed))
     for made, expected in zip(low, full, strict=True):
@@ -43,8 +46,9 @@ def test_masks_act_on_features():
     np.testing.assert_allclose(low, full, rtol=1e-7)
 
 
-@pytest.mark.parametrize("last", [wn.relu, wn.erf], ids=["distance", "covariance"])
-@pytest.mark.parametrize(("mix", "data"), [(wn.aggregate(), GRAPHS), (wn.masked, MASKED)], ids=["graph", "mask"])
+@pytest.mark.parametrize(
+    ("mix", "data", "last"), [(wn.aggregate(), GRAPHS, wn.relu), (wn.masked, MASKED, wn.erf)], ids=["graph", "mask"]
+)
 def test_operators_of_samples_act_on_features(mix, data, last):
     def net(between):
         return wn.serial(
@@ -55,9 +59,8 @@ def test_operators_of_samples_act_on_features(mix, data, last):
     np.testing.assert_allclose(low, full, rtol=1e-7)
 
 
-@pytest.mark.parametrize("readout", [wn.position_mean(), wn.flatten()], ids=["mean", "flatten"])
-def test_equal_samples_have_the_kernel_of_one(readout):
-    net = wn.serial(attention(), wn.relu, readout)
+def test_equal_samples_have_the_kernel_of_one():
+    net = wn.serial(attention(), wn.relu, wn.position_mean())
     own = wn.kernel(net)(X)
     for dtype, accuracy in (("float64", 1e-14), ("float32", 2e-6)):
         apart = wn.kernel(net)(X.astype(dtype), X[::-1].astype(dtype))
