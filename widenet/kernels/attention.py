@@ -13,7 +13,7 @@ from widenet.kernels.inputs import as_wanted, formed, mixed_features
 from widenet.kernels.layout import every
 from widenet.kernels.position_rules import Operators, mixed, on_both
 from widenet.kernels.rules import pair, push
-from widenet.kernels.schedule import Context, Need, Planner, Step, positions, wide
+from widenet.kernels.schedule import Context, Need, Places, Planner, Step, positions, wide
 from widenet.program.ops import Attend
 from widenet.program.var import Var
 
@@ -32,12 +32,13 @@ def _attended(planner: Planner, u: Var, v: Var, sides: tuple[Var | None, Var | N
     a, b = (w if side is None else w.args[0] for w, side in zip((u, v), sides, strict=True))
     attending = next(w for w in sides if w is not None)
     sizes = positions(a), positions(b)
+    everywhere = every(*sizes)
 
     def compute(context: Context, k: Form, scores: Form) -> Form:
         weights = weights_of(attending, scores, context, planner)
         if isinstance(k, (Data, Features)) and None not in sides:
             return as_wanted(mixed_features(k, mixed, weights), planner, u, context)
-        k = as_cov(formed(k, every(*sizes), planner.mode, context), every(*sizes))
+        k = as_cov(formed(k, Places(everywhere, everywhere), planner.mode, context), everywhere)
         both = [None if w is None else weights for w in sides]
         return on_both(k, *both, sizes, context.layout)
 
@@ -54,7 +55,7 @@ def weights_of(u: Var, scores: Form, context: Context, planner: Planner) -> Oper
     """The attention weights `[n, P, Q]` of both batches (A1)."""
     _, query, key = u.args
     at = every(positions(query), positions(key))
-    s = as_cov(formed(scores, at, planner.mode, context), at)
+    s = as_cov(formed(scores, Places(at, at), planner.mode, context), at)
     factor = 0.0 if planner.is_zero(query, key) else 1.0
     return Operators(
         *(

@@ -97,7 +97,7 @@ def describe(
     dtype, same, shape1 = np.dtype(dtype), shape2 is None, tuple(shape1)
     shape2 = shape1 if shape2 is None else tuple(shape2)
     program = program_of(net, shape1, readout=positions is None)
-    mode = Mode(ntk, uses_distance(program), points)
+    mode = Mode(ntk, uses_distance(program), points, variances=False)
     plan = plan_of(program, mode, layout_of(program, positions))
     samples = shape1[0], shape2[0]
     needed = needs(plan, mode, *samples, same, math.prod(shape1[1:]), dtype.itemsize)
@@ -109,7 +109,7 @@ def _rows(program: Program, plan: Any, depth: int = 0) -> list[Row]:
     for stage in plan.stages:
         made.append(_row(called, stage, depth))
         if stage.step.body is not None:
-            body = stage.step.body(stage.layout)
+            body = stage.step.body(stage.at)
             made += _rows(stage.pair.u.op.body, body, depth + 1)
     return made
 

@@ -14,7 +14,7 @@ from widenet.activations.activation import Activation
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout
 from widenet.kernels.schedule import Mode, Pair, Plan, Stage, positions
-from widenet.kernels.tiles import THREADS, places, tile_shape
+from widenet.kernels.tiles import LANES, THREADS, places, tile_shape
 from widenet.memory import VARIABLE, budget, in_words
 from widenet.program.ops import (
     Attend,
@@ -64,7 +64,7 @@ def needs(plan: Plan, mode: Mode, n1: int, n2: int, symmetric: bool, features: i
     """
     result = n1 * n2 * len(plan.stages[-1].layout) * (1 + mode.ntk)
     allowed = budget() / itemsize
-    tile = tile_shape(entries(plan, mode), n1, n2)
+    tile = tile_shape(entries(plan, mode), n1, n2, symmetric, 1 if by_shifts(plan) else LANES)
     while (at_once := _at_once(plan, mode, tile, n1, n2, features)) > allowed - result and max(tile) > 1:
         tile = (tile[0] + 1) // 2, (tile[1] + 1) // 2
     tiles = sum(1 for _ in places(n1, n2, tile, symmetric))
@@ -106,9 +106,9 @@ def cost(plan: Plan, mode: Mode, n1: int, n2: int, features: int) -> Cost:
         )
         inner = _inside(stage, mode, n1, n2)
         copies = sum(
-            held(need.pair, want, mode, n1, n2)
+            held(need.pair, want.between, mode, n1, n2)
             for need, want in zip(stage.step.needs, stage.wants, strict=True)
-            if want is not plan.layouts[need.pair]
+            if want != plan.places[need.pair]
         )
         live[stage.pair] = size
         peak = max(peak, sum(live.values()) + copies + max(inner.numbers, size + scratch(stage, mode, n1, n2)))
@@ -126,8 +126,15 @@ def entries(plan: Plan, mode: Mode) -> float:
 
 
 def _entries(stage: Stage, mode: Mode) -> float:
-    inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.layout), mode)
+    inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.at), mode)
+    if stage.step.copies:  # as many as the cache likes, of at most 64 pairs of samples
+        inner = max(4 * inner, 4096)
     return max(inner, len(stage.layout) * (1 + CHUNK * _integrated(stage)))
+
+
+def by_shifts(plan: Plan) -> bool:
+    """Are there many shifted copies of each sample of x2 side by side?"""
+    return any(stage.step.copies for stage in plan.stages)
 
 
 def _integrated(stage: Stage) -> int:
@@ -155,7 +162,7 @@ def _inside(stage: Stage, mode: Mode, n1: int, n2: int) -> Cost:
     op = stage.pair.u.op
     if stage.step.body is None or not isinstance(op, Repeat):
         return Cost(0, 0, 0)
-    once = cost(stage.step.body(stage.layout), mode, n1, n2, 0)
+    once = cost(stage.step.body(stage.at), mode, n1, n2, 0)
     return Cost(once.numbers, op.times * once.seconds, once.compiled)
 
 
@@ -199,7 +206,7 @@ def _conv(op: Conv, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
 @_nanoseconds.register(Mix)
 @_nanoseconds.register(SampleMix)
 def _mix(op: Mix | SampleMix, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
-    before = [at for pair, at in plan.layouts.items() if var.args[0] in pair]
+    before = [at.between for pair, at in plan.places.items() if var.args[0] in pair]
     return PASS * max((len(at) for at in before), default=1) / len(layout)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from widenet.kernels import mixing, windows
+from widenet.kernels import mixing, seams, windows
 from widenet.kernels.covariance import (
     Cov,
     Data,
@@ -27,7 +27,7 @@ from widenet.kernels.independence import is_centred
 from widenet.kernels.inputs import as_wanted, formed, mixed_features
 from widenet.kernels.layout import Layout, equal, every
 from widenet.kernels.rules import linear_numbers, only_bias, pair, push, scalar, sigmas_of
-from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, like, mean_of, own, positions, wide
+from widenet.kernels.schedule import Context, Need, Pair, Places, Planner, Step, like, mean_of, own, positions, wide
 from widenet.program.ops import Conv, DepthwiseConv, Embed, LocalConv, Mix, Normalize, SampleMix, Table
 from widenet.program.var import Var, describe
 
@@ -46,16 +46,18 @@ def _conv(op: Conv, planner: Planner, u: Var, v: Var) -> Step:
 
     def compute(context: Context, k: Cov | Dist) -> Cov:
         have = needed(context.layout)
-        return _conv_numbers(sigmas, as_cov(k, have), slide, context.layout, have)
+        k = as_cov(k, have)
+        if context.shifts is not None:
+            return _shifted_conv_numbers(sigmas, k, slide, seams.masks(slide, context.shifts.at(u.positions)))
+        return _conv_numbers(sigmas, k, slide, context.layout, have)
 
     return Step((Need(Pair(a, b), needed),), compute)
 
 
 def _no_covariance(planner: Planner, sigmas: Any, layout: Layout, q: Cov | Dist, r: Cov | Dist) -> Cov:
-    q1, q2 = variances(q)[0], variances(r)[1]
-    dtype = q1.dtype
-    cross = jnp.zeros((len(layout), q1.shape[1], q2.shape[1]), dtype)
-    selfs = (jnp.zeros((len(layout), n), dtype) for n in (q1.shape[1], q2.shape[1]))
+    _, n1, n2 = r.cross.shape
+    cross = jnp.zeros((len(layout), n1, n2), r.cross.dtype)
+    selfs = (jnp.zeros((len(layout), n), r.cross.dtype) for n in (n1, n2))
     return only_bias(sigmas, Cov(cross, *selfs, cross if planner.mode.ntk else None))
 
 
@@ -63,6 +65,16 @@ def _no_covariance(planner: Planner, sigmas: Any, layout: Layout, q: Cov | Dist,
 def _conv_numbers(sigmas: Any, k: Cov, slide: windows.Slide, layout: Layout, have: Layout) -> Cov:
     taps = slide.left.taps
     return linear_numbers(sigmas, jax.tree.map(lambda p: windows.window_sum(slide, layout, have, p) / taps, k))  # (C1)
+
+
+@partial(jax.jit, static_argnames="slide")
+def _shifted_conv_numbers(sigmas: Any, k: Cov, slide: windows.Slide, inside: seams.Masks) -> Cov:
+    """The same between an image and shifted copies of others (C9)."""
+    cross, ntk = (None if part is None else seams.product_sum(slide, inside, part) for part in (k.cross, k.ntk))
+    self1 = None if k.self1 is None else windows.position_sum(slide.left, slide.from_left, k.self1)
+    self2 = None if k.self2 is None else seams.variance_sum(slide, inside, k.self2)
+    taps = slide.left.taps
+    return linear_numbers(sigmas, jax.tree.map(lambda part: part / taps, Cov(cross, self1, self2, ntk)))
 
 
 @pair.register
@@ -73,7 +85,7 @@ def _local_conv(op: LocalConv, planner: Planner, u: Var, v: Var) -> Step:
         raise NotImplementedError(f"{u} and {v} share local weights but have different positions: use two weights.")
 
     def compute(context: Context, *covs: Any) -> Cov:
-        k = shared.compute(Context(at, context.samples), *covs)
+        k = shared.compute(Context(Places(at, at), context.samples), *covs)
         return jax.tree.map(lambda part: only_equal(part, context.layout, 0.0), k)  # (C2)
 
     return Step(tuple(Need(need.pair, lambda _, f=need.layout: f(at)) for need in shared.needs), compute)
@@ -184,9 +196,10 @@ def _by_sample(planner: Planner, u: Var, v: Var, sides: tuple[Var | None, Var | 
     op = next(w.op for w in sides if w is not None)
 
     def masked(context: Context, k: Form) -> Cov:
-        k = as_cov(formed(k, context.layout, planner.mode, context), context.layout)
+        at = context.layout
+        k = as_cov(formed(k, Places(at, at), planner.mode, context), at)
         both = [None if w is None else sample_operators(op, w, context, k.cross.dtype) for w in sides]
-        return _masked_numbers(k, *both, context.layout)
+        return _masked_numbers(k, *both, at)
 
     def compute(context: Context, k: Form) -> Form:
         if isinstance(k, (Data, Features)) and None not in sides:
@@ -196,7 +209,8 @@ def _by_sample(planner: Planner, u: Var, v: Var, sides: tuple[Var | None, Var | 
         if op.kind == "mask":
             return masked(context, k)
         sizes = positions(a), positions(b)
-        k = as_cov(formed(k, every(*sizes), planner.mode, context), every(*sizes))
+        everywhere = every(*sizes)
+        k = as_cov(formed(k, Places(everywhere, everywhere), planner.mode, context), everywhere)
         both = [None if w is None else sample_operators(op, w, context, k.cross.dtype) for w in sides]
         return on_both(k, *both, sizes, context.layout)
 

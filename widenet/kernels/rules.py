@@ -128,7 +128,7 @@ def scalar(value: Any) -> Any:
 def linear_numbers(sigmas: tuple[Any, ...], k: Cov) -> Cov:
     """sigma_w^2 K + sigma_b^2 and the source of Theta (K2); a window has summed K and Theta before."""
     sw_u, sw_v, sb_u, sb_v = (jnp.asarray(s, k.cross.dtype) for s in sigmas)
-    cross, self1, self2 = (sw_u * sw_v * part + sb_u * sb_v for part in (k.cross, k.self1, k.self2))
+    cross, self1, self2 = jax.tree.map(lambda part: sw_u * sw_v * part + sb_u * sb_v, tuple(k[:3]))
     ntk = None if k.ntk is None else sw_u * sw_v * k.ntk + cross  # du/dW . dv/dW is K itself (K2)
     return Cov(cross, self1, self2, ntk)
 
