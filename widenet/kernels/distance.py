@@ -53,8 +53,7 @@ from widenet.kernels.schedule import (
     own,
     positions,
 )
-from widenet.kernels.shifts import shifted_step
-from widenet.program.ops import Flatten, LinComb, Linear, Nonlin, Normalize, Op, Repeat
+from widenet.program.ops import Flatten, LinComb, Linear, Mix, Nonlin, Normalize, Op, Repeat
 from widenet.program.var import Var, is_gaussian
 
 
@@ -62,8 +61,13 @@ def rule(planner: Planner, u: Var, v: Var | None) -> Step:
     """The step that makes a mean or the covariance of two variables, in distance form where that is better."""
     if v is None:
         return _without_data(_in_covariances(mean_step(planner, u)), planner.mode)
-    if u is v and (step := shifted_step(planner, u)):
-        return step
+    from widenet.kernels.shifts import shifted_step
+
+    plain = _plain_rule(planner, u, v)
+    return shifted_step(planner, u, plain) or plain if u is v and isinstance(u.op, Mix) else plain
+
+
+def _plain_rule(planner: Planner, u: Var, v: Var) -> Step:
     if u in planner.tail and v in planner.tail:
         return _between_samples(pair_rule(planner, u, v), planner.mode)
     if u is v and planner.mode.distance:

@@ -43,7 +43,7 @@ def _conv(op: Conv, planner: Planner, u: Var) -> Step:
         if context.shifts is not None:
             inside = seams.masks(slide, context.shifts.at(u.positions))
             return _shifted_conv_numbers(sigmas, k, slide, inside, ntk)
-        if isinstance(k, Data) and (k.x1.shape[-1] > UNROLLED or not context.layout.is_equal):
+        if isinstance(k, Data) and (k.x1.shape[-1] > UNROLLED or not all(layout.is_equal for layout in context.at)):
             return first_linear(sigmas, _patches(k, slide), op.has_bias, context.at, ntk, context.own)
         return _conv_numbers(sigmas, k, slide, context.at, Places(*map(needed, context.at)), ntk)
 
@@ -193,46 +193,61 @@ def _select_numbers(k: Dist, m: mixing.Matrices, at: Places, have: Places, own: 
     return Dist(take(k.cross, 0), *selfs, take(k.ntk, 0), k.q1[m.chosen], k.q2[m.chosen])
 
 
-@partial(jax.jit, static_argnames=("m", "at", "have"))
-def _mix_numbers(k: Dist, m: mixing.Matrices, at: Places, have: Places, samples_own: Array | None) -> Dist:
-    """z = M x: D' = M D M^T - (M D1 M^T + M D2 M^T)/2 on diagonals + (m1 - m2)(s1 - s2)/2, m = M 1, s = M q (K10)."""
-    between, within = at
-    same = equal(m.out)
-    old = roots(k.q1, k.q2)
+class Pooled(NamedTuple):
+    """What is known of z = M x within samples."""
 
-    def apart(gap: Array, of: Any, places: Layout, i: int, j: int) -> tuple[Array, Array]:
-        """Half the mean squared distance, and the covariance."""
-        p1, p2 = of(places, old[i], old[j])
-        return p1 * p2 * gap + (p1 - p2) ** 2 / 2, p1 * p2 * (1 - gap)
+    own: tuple[Array, Array]  # the diagonal of M D M^T, D half the mean squared distances within a sample: [P, n1]
+    means: tuple[Array, Array]  # M q
+    total: Array  # M 1: [P]
+    variances: tuple[Array, Array]
+    self1: Array | None  # as in `Dist`
+    self2: Array | None
 
-    selfs = [
-        (jnp.zeros_like(q), q) if have.within.is_equal else apart(gap, ends_self, have.within, i, i)
-        for i, (gap, q) in enumerate(((k.self1, k.q1), (k.self2, k.q2)))
-    ]
-    own, variances = (
-        [mixing.apply(m, m, same, have.within, part) for part in parts] for parts in zip(*selfs, strict=True)
-    )
-    means = [m.on(q, 0) for q in (k.q1, k.q2)]
-    total = jnp.asarray(m.sums, k.q1.dtype)[:, None]
-    new = roots(*variances)
-
-    def distance(part: Array, of: Any, i: int, j: int) -> Array:
-        layout, given = (between, have.between) if of is ends else (within, have.within)
+    def distance(self, d: Array, of: Any, layout: Layout, i: int, j: int) -> Array:
+        """Cosine distances of z, d: M D M^T; i and j: of x1 or of x2. (K10)"""
 
         def sides(values: Sequence[Array]) -> tuple[Array, Array]:
             return of(layout, values[i], values[j])
 
-        (o1, o2), (s1, s2), (n1, n2) = sides(own), sides(means), sides(new)
-        m1, m2 = sides([jnp.broadcast_to(total, q.shape) for q in means])
-        d = mixing.apply(m, m, layout, given, part) - (o1 + o2) / 2 + (m1 - m2) * (s1 - s2) / 2
-        return _cosine_distance(d, n1, n2)
+        (o1, o2), (s1, s2), (n1, n2) = sides(self.own), sides(self.means), sides(roots(*self.variances))
+        m1, m2 = sides([jnp.broadcast_to(self.total[:, None], q.shape) for q in self.means])
+        return _cosine_distance(d - (o1 + o2) / 2 + (m1 - m2) * (s1 - s2) / 2, n1, n2)
 
-    cross = distance(apart(k.cross, ends, have.between, 0, 1)[0], ends, 0, 1)
-    if samples_own is not None:
-        cross = jnp.where(samples_own & (between.left == between.right)[:, None, None], 0.0, cross)
-    self1, self2 = (
-        None if within.is_equal else zero_at_equal(distance(d, ends_self, i, i), within)
-        for i, (d, _) in enumerate(selfs)
-    )
-    ntk = None if k.ntk is None else mixing.apply(m, m, between, have.between, k.ntk)
-    return Dist(cross, self1, self2, ntk, *variances)
+
+def pooled_within(k: Dist, m: mixing.Matrices, within: Layout, have: Layout) -> Pooled:
+    """The pooling of each sample by itself, from and at these pairs of its positions."""
+    same, old = equal(m.out), roots(k.q1, k.q2)
+
+    def apart(gap: Array | None, q: Array, p: Array) -> tuple[Array, Array]:
+        """Half the mean squared distance, and the covariance."""
+        if gap is None:
+            return jnp.zeros_like(q), q
+        p1, p2 = ends_self(have, p, p)
+        return p1 * p2 * gap + (p1 - p2) ** 2 / 2, p1 * p2 * (1 - gap)
+
+    parts = [apart(gap, q, p) for gap, q, p in zip(k[1:3], (k.q1, k.q2), old, strict=True)]
+    own, variances = ([mixing.apply(m, m, same, have, part) for part in kind] for kind in zip(*parts, strict=True))
+    means = tuple(m.on(q, 0) for q in (k.q1, k.q2))
+    made = Pooled(tuple(own), means, jnp.asarray(m.sums, k.q1.dtype), tuple(variances), None, None)
+    if within.is_equal:
+        return made
+    moved = (mixing.apply(m, m, within, have, d) for d, _ in parts)
+    selfs = (zero_at_equal(made.distance(d, ends_self, within, i, i), within) for i, d in enumerate(moved))
+    return made._replace(**dict(zip(("self1", "self2"), selfs, strict=True)))
+
+
+@partial(jax.jit, static_argnames=("m", "at", "have"))
+def _mix_numbers(k: Dist, m: mixing.Matrices, at: Places, have: Places, own: Array | None) -> Dist:
+    """z = M x: D' = M D M^T - (M D1 M^T + M D2 M^T)/2 on diagonals + (m1 - m2)(s1 - s2)/2, m = M 1, s = M q (K10)."""
+    p1, p2 = ends(have.between, *roots(k.q1, k.q2))
+    d = mixing.apply(m, m, at.between, have.between, p1 * p2 * k.cross + (p1 - p2) ** 2 / 2)
+    ntk = None if k.ntk is None else mixing.apply(m, m, at.between, have.between, k.ntk)
+    return pooled(pooled_within(k, m, at.within, have.within), d, ntk, at.between, own)
+
+
+def pooled(within: Pooled, d: Array, ntk: Array | None, layout: Layout, own: Array | None) -> Dist:
+    """The same between samples, where M D M^T is d; own: as in `Context`."""
+    cross = within.distance(d, ends, layout, 0, 1)
+    if own is not None:
+        cross = jnp.where(own & (layout.left == layout.right)[:, None, None], 0.0, cross)
+    return Dist(cross, within.self1, within.self2, ntk, *within.variances)

@@ -361,8 +361,9 @@ def _table(op: Table, planner: Planner, u: Var, v: Var) -> Step:
     return Step((own(x),), compute, takes_data=True)
 
 
-def batch_sizes(form: Cov | Dist | Data) -> tuple[tuple[int, int], Any]:
+def batch_sizes(form: Form) -> tuple[tuple[int, int], Any]:
     """The numbers of samples of x1 and x2, and the precision, of what the recursion starts from."""
-    if isinstance(form, Data):
+    if isinstance(form, (Data, Features)):
         return (form.x1.shape[0], form.x2.shape[0]), form.x1.dtype
+    assert isinstance(form, (Cov, Dist))
     return form.cross.shape[1:], form.cross.dtype

@@ -242,13 +242,14 @@ class Planner:
                 return self.is_zero(inner, other) if is_gaussian(inner) else not dependent(self, inner, other)
         return Product in (type(u.op), type(v.op)) and has_centred_factor(self, u, v)
 
-    def plan(self, u: Var, at: Places, given: Var | None = None) -> Plan:
+    def plan(self, u: Var, at: Places, given: Var | None = None, last: Step | None = None) -> Plan:
         """The stages that the covariance of u with itself at these pairs of positions needs, oldest first.
 
-        given: a variable whose covariance with itself need not be made.
+        given: a variable whose covariance with itself need not be made.  last: a step for u other than its rule's.
         """
         goal = Pair(u, u)
-        steps = self._reach(goal, given)
+        known = {} if given is None else {Pair(given, given): GIVEN}
+        steps = self._reach(goal, known if last is None else known | {goal: last})
         places = {goal: at}
         stages = []
         for pair, step in reversed(steps.items()):
@@ -260,10 +261,10 @@ class Planner:
             stages.append(Stage(pair, step, places[pair], wants))
         return Plan(tuple(reversed(stages)), places)
 
-    def _reach(self, goal: Pair, given: Var | None) -> dict[Pair, Step]:
+    def _reach(self, goal: Pair, known: Mapping[Pair, Step]) -> dict[Pair, Step]:
         """The steps of all pairs that the goal needs, each after what it needs."""
         done: dict[Pair, Step] = {}
-        made: dict[Pair, Step] = {} if given is None else {Pair(given, given): GIVEN}
+        made = dict(known)
         stack = [goal]
         while stack:
             pair = stack[-1]
