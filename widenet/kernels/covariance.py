@@ -5,6 +5,8 @@ Axes are pairs of positions first, samples last: `[L, n1, n2]`, L the pairs of a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -52,7 +54,21 @@ class Data(NamedTuple):
     x2: Array
 
 
-Form = Cov | Dist | Mean | Data
+@partial(jax.tree_util.register_dataclass, data_fields=("x1", "x2"), meta_fields=("ages",))
+@dataclass(frozen=True)
+class Features:
+    """Features `[n, P, f]` of a variable that is linear in the data: K = x1 . x2 / f, never formed (A4).
+
+    ages: Theta weighs each feature by the number of layers above it that have a weight, a bias its own included:
+    (how many features, their age), from the first on.
+    """
+
+    x1: Array
+    x2: Array
+    ages: tuple[tuple[int, int], ...]
+
+
+Form = Cov | Dist | Mean | Data | Features
 
 
 def ends(layout: Layout, q1: Array, q2: Array) -> tuple[Array, Array]:
@@ -67,7 +83,7 @@ def ends_self(layout: Layout, qa: Array, qb: Array) -> tuple[Array, Array]:
 
 def restrict(form: Form, have: tuple[Layout, Layout], want: tuple[Layout, Layout]) -> Form:
     """From some pairs of positions, between samples and within one, to fewer."""
-    if isinstance(form, (Data, Mean)):
+    if isinstance(form, (Data, Features, Mean)):
         return form
 
     def take(part: Array | None, i: int) -> Array | None:

@@ -17,8 +17,10 @@ from jax import Array
 
 from widenet.activations import dual as duals
 from widenet.kernels.covariance import (
+    Cov,
     Data,
     Dist,
+    Features,
     Form,
     Mean,
     as_dist,
@@ -32,13 +34,25 @@ from widenet.kernels.covariance import (
     zero_at_equal,
 )
 from widenet.kernels.independence import is_centred
-from widenet.kernels.inputs import covariance_of, distance_of
+from widenet.kernels.inputs import as_wanted, distance_of, formed, linear_features
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.means import mean_step
 from widenet.kernels.position_rules import norm_scales
 from widenet.kernels.repeat import repeat_step
 from widenet.kernels.rules import in_dtype, pair_rule, scalar, terms_of
-from widenet.kernels.schedule import Context, Mode, Places, Planner, Step, alike, like, only_between, own, positions
+from widenet.kernels.schedule import (
+    Context,
+    Mode,
+    Need,
+    Places,
+    Planner,
+    Step,
+    alike,
+    like,
+    only_between,
+    own,
+    positions,
+)
 from widenet.program.ops import Flatten, LinComb, Linear, Mix, Nonlin, Normalize, Op, Repeat
 from widenet.program.var import Var, is_gaussian
 
@@ -57,8 +71,7 @@ def _plain_rule(planner: Planner, u: Var, v: Var) -> Step:
     if u in planner.tail and v in planner.tail:
         return _between_samples(pair_rule(planner, u, v), planner.mode)
     if u is v and planner.mode.distance:
-        step = distance_rule(u.op, planner, u)
-        return step if step.takes_data else _without_data(step, planner.mode)
+        return _without_data(distance_rule(u.op, planner, u), planner.mode)
     return _without_data(_in_covariances(pair_rule(planner, u, v)), planner.mode)
 
 
@@ -68,37 +81,32 @@ def _in_covariances(step: Step) -> Step:
 
 
 def _without_data(step: Step, mode: Mode) -> Step:
-    """The same for arguments that may be the data themselves."""
+    """The same for arguments that may be the data, or features of them."""
+    if step.takes_data:
+        return step
 
     def compute(context: Context, *covs: Form) -> Form:
-        return step.compute(context, *_formed(step, mode, context, covs, mode.distance))
+        ready = [formed(k, need.wanted(context.at), mode, context) for need, k in zip(step.needs, covs, strict=True)]
+        return step.compute(context, *ready)
 
     return step._replace(compute=compute)
 
 
 def _between_samples(step: Step, mode: Mode) -> Step:
     """A linear step of which nobody asks for variances."""
+    in_covariances = mode._replace(distance=False)
+
+    def argument(context: Context, need: Need, k: Form) -> Form:
+        if step.takes_data and isinstance(k, (Data, Features)):
+            return k
+        at = need.wanted(context.at)
+        return between(formed(k, at, in_covariances, context), at.between)
 
     def compute(context: Context, *covs: Form) -> Form:
-        formed = _formed(step, mode, context, covs, distance=False)
-        at = (need.layout(context.layout) for need in step.needs)
-        return between(step.compute(context, *map(between, formed, at)), context.layout)
+        made = step.compute(context, *(argument(context, need, k) for need, k in zip(step.needs, covs, strict=True)))
+        return made if isinstance(made, Features) else between(made, context.layout)
 
     return step._replace(needs=tuple(map(only_between, step.needs)), compute=compute)
-
-
-def _formed(step: Step, mode: Mode, context: Context, covs: Sequence[Form], distance: bool) -> list[Form]:
-    """The arguments of a step, in distance or in covariance form if they are the data."""
-    out = []
-    for need, k in zip(step.needs, covs, strict=True):
-        if isinstance(k, Data):
-            at = need.wanted(context.at)
-            if distance:
-                k = distance_of(k, at, mode.ntk, context.own)
-            else:
-                k = covariance_of(k, at.between, mode.ntk, context.own)
-        out.append(k)
-    return out
 
 
 @singledispatch
@@ -106,8 +114,10 @@ def distance_rule(op: Op, planner: Planner, u: Var) -> Step:
     """The rule of a primitive in distance form; by default its covariance, converted."""
     step = _in_covariances(pair_rule(planner, u, u))
 
-    def compute(context: Context, *covs: Form) -> Dist:
+    def compute(context: Context, *covs: Form) -> Form:
         made = step.compute(context, *covs)
+        if not isinstance(made, Cov):
+            return made
         return restrict(as_dist(made, context.layout, context.own), Places(context.layout, context.layout), context.at)
 
     return step._replace(compute=compute, covers=True)
@@ -136,31 +146,18 @@ def _linear(op: Linear, planner: Planner, u: Var) -> Step:
     x = u.args[0]
     sigmas = scalar(op.sigma_w), scalar(op.sigma_b)
 
-    def compute(context: Context, k: Form) -> Dist:
-        if isinstance(k, Data):
-            return first_linear(sigmas, k, op.has_bias, context.at, planner.mode.ntk, context.own)
+    def compute(context: Context, k: Form) -> Form:
+        if isinstance(k, (Data, Features)):
+            return as_wanted(linear_features(sigmas, k, op.has_bias), planner, u, context)
         assert isinstance(k, Dist)
         return _linear_numbers(sigmas, k, op.has_bias, context.at)
 
     return Step((like(x, x),), compute, takes_data=True)
 
 
-@partial(jax.jit, static_argnames=("has_bias", "at", "ntk"))
 def first_linear(sigmas: tuple[Any, Any], data: Data, has_bias: bool, at: Places, ntk: bool, own: Array | None) -> Dist:
-    """A dense layer on data: its bias is one more feature, so that not even a zero input is singular (K1)."""
-    sigma_w, sigma_b = (jnp.asarray(s, data.x1.dtype) for s in sigmas)
-    d = data.x1.shape[-1]
-
-    def features(x: Array) -> Array:
-        root = jnp.sqrt(jnp.asarray((d + has_bias) / d, x.dtype))  # features are averaged, one more with a bias
-        scaled = sigma_w * root * x
-        if not has_bias:
-            return scaled
-        bias = jnp.broadcast_to(sigma_b * jnp.sqrt(jnp.asarray(d + 1, x.dtype)), (*x.shape[:-1], 1))
-        return jnp.concatenate([scaled, bias], axis=-1)
-
-    out = distance_of(Data(features(data.x1), features(data.x2)), at, ntk, own)
-    return out._replace(ntk=between(out, at[0]).cross if ntk else None)
+    """A dense layer on data (K1)."""
+    return distance_of(linear_features(sigmas, data, has_bias), at, ntk, own)
 
 
 @partial(jax.jit, static_argnames=("has_bias", "at"))

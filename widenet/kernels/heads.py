@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from widenet.kernels.attention import weigh
 from widenet.kernels.covariance import Cov, Dist, as_cov, with_diagonal
 from widenet.kernels.joint import normal_points, semidefinite_root
 from widenet.kernels.layout import every
-from widenet.kernels.position_rules import weigh
 from widenet.kernels.rules import pair, scalar
 from widenet.kernels.schedule import Context, Mode, Planner, Step, positions, wide
 from widenet.program.ops import Heads

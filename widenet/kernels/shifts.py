@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -16,10 +17,11 @@ import numpy as np
 from jax import Array
 
 from widenet.kernels import mixing, seams
-from widenet.kernels.covariance import Cov, Data, Dist, Form, between, ends, fence, restrict, roots
+from widenet.kernels.covariance import Cov, Data, Dist, Features, Form, between, ends, fence, restrict, roots
 from widenet.kernels.distance_positions import pooled, pooled_within
 from widenet.kernels.inputs import covariance_of, distance_of
 from widenet.kernels.layout import equal, every
+from widenet.kernels.position_rules import batch_sizes
 from widenet.kernels.schedule import Context, Need, Pair, Places, Plan, Planner, Step, carry_out, positions
 from widenet.kernels.windows import slide_of
 from widenet.program.ops import Conv, LinComb, Linear, Mix, Nonlin, Repeat
@@ -76,8 +78,7 @@ def shifted_step(planner: Planner, u: Var, plain: Step) -> Step | None:
         if tail:
             return jax.tree.map(lambda part: blocks.weight**2 * part, sums.of(k, distance=False))
         plan = alone(context.at)
-        inside = k if isinstance(k, Data) else restrict(k, needed(context.at), plan.places[given])
-        of_x = carry_out(plan, {given: inside}, context)
+        of_x = carry_out(plan, {given: restrict(k, needed(context.at), plan.places[given])}, context)
         if isinstance(of_x, Data):
             of_x = distance_of(of_x, plan.at, planner.mode.ntk, context.own)
         total = jax.tree.map(lambda part: blocks.weight**2 * part, sums.of(k, distance=True))
@@ -124,8 +125,12 @@ def _start(x: Var) -> Var | None:
             todo.extend(var.args)
         else:
             found.add(var)
-    (start,) = found if len(found) == 1 else (None,)
-    return None if start is x else start
+    return found.pop() if len(found) == 1 and any(map(_convolves, seen)) else None
+
+
+def _convolves(var: Var) -> bool:
+    """Does it mix positions?  Where nothing does, all pairs of them at once are as good."""
+    return isinstance(var.op, Conv) or (isinstance(var.op, Repeat) and any(map(_convolves, var.op.body.variables)))
 
 
 def _shifts(pair: Pair, x: Var, start: Var) -> bool:
@@ -152,8 +157,7 @@ class _Sums(NamedTuple):
 
     def of(self, k: Form, distance: bool) -> Cov:
         """Sums of covariances, or of half the mean squared distances, and of tangent kernels: `[P Q, n1, n2]`."""
-        first, second = k[:2] if isinstance(k, Data) else (k.cross[0], k.cross[0].T)
-        n1, n2 = len(first), len(second)
+        (n1, n2), dtype = batch_sizes(k)
         sizes, count = self.x.positions, positions(self.x)
         coarse = tuple(size // block for size, block in zip(sizes, self.blocks.sizes, strict=True))
         whole = math.prod(coarse) == 1
@@ -175,7 +179,7 @@ class _Sums(NamedTuple):
             return jax.tree.map(lambda _: next(parts), total), None
 
         shape = (count, n1, copies * n2) if whole else (*coarse, math.prod(coarse), n1, n2)
-        zero = jnp.zeros(shape, first.dtype)
+        zero = jnp.zeros(shape, dtype)
         start = Cov(zero, None, None, zero if self.planner.mode.ntk else None)
         total = jax.lax.scan(add, start, jnp.asarray(outer.reshape(-1, groups, len(sizes))))[0]
         if whole:
@@ -186,7 +190,7 @@ class _Sums(NamedTuple):
     def _at(self, k: Form, by: Array, distance: bool) -> Cov:
         """What is added up, for copies of x2 shifted `by`, `[axes, copies]`: `[P, n1, copies n2]`."""
         context, here = self.context, self.body.at.between
-        n1, n2 = (len(k.x1), len(k.x2)) if isinstance(k, Data) else k.cross.shape[1:]
+        (n1, n2), _ = batch_sizes(k)
         own = None
         if context.own is not None:
             own = (context.own[:, None] & (by == 0).all(0)[:, None]).reshape(n1, -1)
@@ -252,9 +256,9 @@ def _shifted(k: Form, start: Var, shifts: seams.Shifts) -> Form:
     """The second samples replaced by shifted copies of them all, `[copies n2]`."""
     source = shifts.source(start.positions)  # [copies, P]
     p = source.shape[1]
-    if isinstance(k, Data):
-        moved = jnp.moveaxis(k.x2[:, source], 0, 1)
-        return Data(k.x1, moved.reshape(-1, p, k.x2.shape[-1]))
+    if isinstance(k, (Data, Features)):
+        moved = jnp.moveaxis(k.x2[:, source], 0, 1).reshape(-1, p, k.x2.shape[-1])
+        return Data(k.x1, moved) if isinstance(k, Data) else replace(k, x2=moved)
 
     def cross(part: Array) -> Array:
         taken = part[jnp.arange(p)[:, None] * p + source.T]  # [P, copies, n1, n2]
