@@ -196,7 +196,7 @@ class _Sums(NamedTuple):
             own = (context.own[:, None] & (by == 0).all(0)[:, None]).reshape(n1, -1)
         given = _shifted(k, self.start.u, seams.Shifts(by, self.x.positions))
         shifts = seams.Shifts(jnp.repeat(by, n2, axis=1), self.x.positions)
-        made = carry_out(self.body, {self.start: given}, Context(self.body.at, own=own, shifts=shifts))
+        made: Any = carry_out(self.body, {self.start: given}, Context(self.body.at, own=own, shifts=shifts))
         if distance:
             if isinstance(made, Data):
                 made = distance_of(made, self.body.at, self.planner.mode.ntk, own)
@@ -252,7 +252,7 @@ def _plane_of_pairs(coarse: tuple[int, ...]) -> np.ndarray:
     return (shift * len(at) + np.arange(len(at))[:, None]).ravel()
 
 
-def _shifted(k: Form, start: Var, shifts: seams.Shifts) -> Form:
+def _shifted(k: Any, start: Var, shifts: seams.Shifts) -> Form:
     """The second samples replaced by shifted copies of them all, `[copies n2]`."""
     source = shifts.source(start.positions)  # [copies, P]
     p = source.shape[1]
