@@ -13,7 +13,7 @@ from widenet.kernels.kernel import POINTS, check_options, layout_of, plan_of, pr
 from widenet.kernels.layout import Layout
 from widenet.kernels.schedule import Mode, Pair, Stage
 from widenet.memory import budget, in_words
-from widenet.program.ops import Input
+from widenet.program.ops import Input, Repeat
 from widenet.program.show import names
 from widenet.program.trace import Net, Program
 from widenet.program.var import Var
@@ -107,11 +107,19 @@ def describe(
 def _rows(program: Program, plan: Any, depth: int = 0) -> list[Row]:
     called, made = names(program), []
     for stage in plan.stages:
+        if stage.step.copies:
+            within = _rows(program, stage.step.body(stage.at)._replace(stages=_carried(stage)))
+            made += [row._replace(formed=f"{row.formed}, {stage.step.copies} shifts") for row in within]
         made.append(_row(called, stage, depth))
-        if stage.step.body is not None:
-            body = stage.step.body(stage.at)
-            made += _rows(stage.pair.u.op.body, body, depth + 1)
+        if isinstance(stage.pair.u.op, Repeat):
+            made += _rows(stage.pair.u.op.body, stage.step.body(stage.at), depth + 1)
     return made
+
+
+def _carried(stage: Stage) -> tuple[Stage, ...]:
+    """What is carried out for each shift, without what is given."""
+    given = {need.pair for need in stage.step.needs}
+    return tuple(inner for inner in stage.step.body(stage.at).stages if inner.pair not in given)
 
 
 def _row(called: dict[Var, str], stage: Stage, depth: int) -> Row:

@@ -33,6 +33,7 @@ from widenet.program.ops import (
 from widenet.program.var import Var
 
 NANOSECONDS = 1e-9
+AT_ONCE = 2**16  # numbers of a covariance by shifts that are computed together
 FLOP = 0.02  # nanoseconds of a multiplication and an addition in a matrix product
 PASS = 3.0  # nanoseconds that an entry takes where it is only scaled or added
 COMPILE = 0.12  # seconds for each distinct step
@@ -126,6 +127,8 @@ def entries(plan: Plan, mode: Mode) -> float:
 
 
 def _entries(stage: Stage, mode: Mode) -> float:
+    if isinstance(stage.pair.u.op, Input):
+        return positions(stage.pair.u)
     inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.at), mode)
     if stage.step.copies:  # as many as the cache likes, of at most 64 pairs of samples
         inner = max(4 * inner, 4096)
@@ -160,10 +163,15 @@ def scratch(stage: Stage, mode: Mode, n1: int, n2: int) -> float:
 def _inside(stage: Stage, mode: Mode, n1: int, n2: int) -> Cost:
     """The cost of all copies of a repeated block."""
     op = stage.pair.u.op
-    if stage.step.body is None or not isinstance(op, Repeat):
+    if stage.step.body is None:
         return Cost(0, 0, 0)
-    once = cost(stage.step.body(stage.at), mode, n1, n2, 0)
-    return Cost(once.numbers, op.times * once.seconds, once.compiled)
+    body = stage.step.body(stage.at)
+    if isinstance(op, Repeat):
+        once = cost(body, mode, n1, n2, 0)
+        return Cost(once.numbers, op.times * once.seconds, once.compiled)
+    at_once = int(min(stage.step.copies, max(1, AT_ONCE // (entries(body, mode) * n1 * n2))))
+    once = cost(body, mode, n1, n2 * at_once, 0)
+    return Cost(once.numbers, stage.step.copies / at_once * once.seconds, once.compiled)
 
 
 def _seconds(stage: Stage, plan: Plan, mode: Mode, n1: int, n2: int, features: int) -> float:
@@ -190,7 +198,7 @@ def _nanoseconds(op: Op, plan: Plan, layout: Layout, var: Var, mode: Mode) -> fl
 def _nonlin(op: Nonlin, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
     phi: Activation = op.phi
     if phi.distance is not None:
-        return 5.0
+        return 1.2
     if phi.closed is not None:
         return 45.0
     return 35000.0 if phi.breakpoints else 500.0
@@ -199,8 +207,8 @@ def _nonlin(op: Nonlin, plan: Plan, layout: Layout, var: Var, mode: Mode) -> flo
 @_nanoseconds.register
 def _conv(op: Conv, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
     if isinstance(var.args[0].op, Input):
-        return FLOP * op.window.taps * var.args[0].channels.count(0) + 20.0
-    return 20.0 + (5.0 * op.window.taps if layout.kind in ("grid", "some") else 3.0 * sum(op.window.sizes))
+        return FLOP * op.window.taps * var.args[0].channels.count(0) + 2.0
+    return 20.0 + 5.0 * op.window.taps if layout.kind in ("grid", "some") else 0.5 + 0.25 * sum(op.window.sizes)
 
 
 @_nanoseconds.register(Mix)

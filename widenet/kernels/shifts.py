@@ -19,6 +19,7 @@ from jax import Array
 from widenet.kernels import mixing, seams
 from widenet.kernels.covariance import Cov, Data, Dist, Features, Form, between, ends, fence, restrict, roots
 from widenet.kernels.distance_positions import pooled, pooled_within
+from widenet.kernels.estimate import AT_ONCE
 from widenet.kernels.inputs import covariance_of, distance_of
 from widenet.kernels.layout import equal, every
 from widenet.kernels.position_rules import batch_sizes
@@ -26,8 +27,6 @@ from widenet.kernels.schedule import Context, Need, Pair, Places, Plan, Planner,
 from widenet.kernels.windows import slide_of
 from widenet.program.ops import Conv, LinComb, Linear, Mix, Nonlin, Repeat
 from widenet.program.var import Var
-
-AT_ONCE = 2**16  # numbers of one covariance
 
 
 class Blocks(NamedTuple):
@@ -257,7 +256,7 @@ def _shifted(k: Any, start: Var, shifts: seams.Shifts) -> Form:
     source = shifts.source(start.positions)  # [copies, P]
     p = source.shape[1]
     if isinstance(k, (Data, Features)):
-        moved = jnp.moveaxis(k.x2[:, source], 0, 1).reshape(-1, p, k.x2.shape[-1])
+        moved = jnp.moveaxis(jnp.asarray(k.x2)[:, source], 0, 1).reshape(-1, p, k.x2.shape[-1])
         return Data(k.x1, moved) if isinstance(k, Data) else replace(k, x2=moved)
 
     def cross(part: Array) -> Array:
