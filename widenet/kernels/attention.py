@@ -56,6 +56,8 @@ def weights_of(u: Var, scores: Form, context: Context, planner: Planner) -> Oper
     _, query, key = u.args
     at = every(positions(query), positions(key))
     s = as_cov(formed(scores, Places(at, at), planner.mode, context), at)
+    assert s.self1 is not None
+    assert s.self2 is not None
     factor = 0.0 if planner.is_zero(query, key) else 1.0
     return Operators(
         *(
