@@ -99,7 +99,7 @@ def correlated_branches(x):
 def tied_layers(x):
     w = Weight()
     h = wn.dense(x, 1.2)
-    for _ in range(3):
+    for _ in range(2):
         h = wn.dense(wn.relu(h), 1.4, 0.2, weight=w) + 0.3 * h
     return wn.dense(wn.erf(h))
 

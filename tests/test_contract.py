@@ -12,7 +12,7 @@ from tests.nets import NETS
 from widenet.kernels import kernel as kernel_module
 
 KINKED = {"mlp_elu", "mlp_own"}  # integrated numerically with breakpoints: gradients to fewer digits
-FAST = {"mlp_relu", "residual", "gru", "dropped", "cnn_pooled", "attention"}
+FAST = {"mlp_relu", "residual", "gate_and_skip", "dropped", "cnn_pooled", "attention"}
 every_net = pytest.mark.parametrize("name", NETS)
 # what compiles a whole network is run on a few of them, and on all in `make test-all`
 most_nets_slow = pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_gradient_in_the_inputs_agrees_with_finite_differences(name):
         k = wn.kernel(net)(x + t * step, y)
         return (k.nngp.sum(), k.ntk.sum())
 
-    slopes = jax.jacfwd(total)(0.0)
+    slopes = jax.jit(jax.jacfwd(total))(0.0)
     for slope, ahead, behind in zip(slopes, total(1e-4), total(-1e-4), strict=True):
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-4, rtol=tolerance, atol=tolerance)
 
@@ -102,9 +102,9 @@ def test_gradients_are_finite_where_samples_meet(name):
     y = np.concatenate([x[:1], -x[1:2], np.zeros((1, *shape))])
     for other in (y, None):
         b = None if other is None else jnp.asarray(other)
-        grad = jax.grad(lambda a, b=b: sum(part.sum() for part in wn.kernel(net)(a, b)))(jnp.asarray(x))
+        grad = jax.jit(jax.grad(lambda a, b=b: sum(part.sum() for part in wn.kernel(net)(a, b))))(jnp.asarray(x))
         assert np.isfinite(grad).all()
-    zero = jax.grad(lambda a: wn.kernel(net)(a, jnp.asarray(x)).ntk.sum())(jnp.zeros((1, *shape)))
+    zero = jax.jit(jax.grad(lambda a: wn.kernel(net)(a, jnp.asarray(x)).ntk.sum()))(jnp.zeros((1, *shape)))
     assert np.isfinite(zero).all()
 
 

@@ -31,12 +31,17 @@ _NAMES = {
         sine cosine sin cos rbf exponential gaussian hermite monomial polynomial
         tanh sigmoid silu mish softplus elu selu dyt prelu hard_tanh hard_sigmoid relu6
         crelu cst shifted_relu soft_threshold piecewise_linear piecewise_constant accuracy_table stated_error""",
+    "widenet.mean_field": "maps fixed_points depth_scales phase critical",
     "widenet.batches": "batch_kernel batch_norm_rate",
     "widenet.kernels.kernel": "kernel nngp ntk Kernel kernel_error",
     "widenet.kernels.describe": "describe",
     "widenet.finite": """
         init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk
         empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",
+    "widenet.corrections": """
+        finite_width LowRank four_point edgeworth one_hidden_cumulants optimal_aspect_ratio
+        empirical_finite_width extrapolate_width""",
+    "widenet.spectra": "jacobian_spectrum empirical_spectrum isometric_init",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {
@@ -44,6 +49,8 @@ _MODULES = {
     "predict": "widenet.predict",
     "datasets": "widenet.datasets",
     "scale": "widenet.scale",
+    "initializers": "widenet.initializers",
+    "torch": "widenet.torch",
 }
 
 __all__ = [*_HOME, *_MODULES]

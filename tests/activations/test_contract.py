@@ -68,7 +68,7 @@ def test_values_and_gradients_are_finite_everywhere(phi):
         assert np.isfinite(part).all()
 
 
-@each
+@every_third
 def test_price_derivative_in_k_is_the_slope(phi):
     if not phi.continuous:
         pytest.skip("the derivative of a jump is a delta, which the slope leaves out")

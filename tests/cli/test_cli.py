@@ -110,6 +110,7 @@ def test_bad_input_is_named_and_nothing_is_written(content, arguments, message, 
     ("arguments", "message"),
     [
         (["kernel", "d.npz", "--net", "mlp", "--out", "K.npz", "--rows", "-3"], "1 or more; got '-3'"),
+        (["kernel", "d.npz", "--net", "mlp", "--out", "K.npz", "--shuffle", "x"], "0 or more; got 'x'"),
         (["show", "mlp", "--shape", "8,0"], "sizes with commas, such as 8,8,3; got '8,0'"),
         (["kernle"], "invalid choice: 'kernle'"),
         ([], "required: TASK"),

@@ -47,6 +47,19 @@ def test_tokens_are_whole_numbers_in_a_file(kernels, tmp_path):
     assert_equal(written, wn.kernel(wn.zoo.gpt(depth=1, vocabulary=7))(tokens))
 
 
+def test_rows_are_taken_in_a_random_order_if_asked(tmp_path):
+    data, out = tmp_path / "data.npz", tmp_path / "K.npz"
+    np.savez(data, x=X[:, 0])
+    arguments = ["kernel", str(data), "--net", "mlp:erf:1", "--get", "nngp", "--out", str(out)]
+    assert main([*arguments, "--shuffle", "0", "--rows", "3"]) == 0
+    with np.load(out) as written:
+        rows = written["rows"]
+        np.testing.assert_array_equal(rows, np.random.default_rng(0).permutation(4)[:3])
+        assert list(rows) != sorted(rows)
+        expected = wn.nngp(wn.zoo.mlp(wn.erf, 1))(X[rows, 0])
+        np.testing.assert_allclose(written["nngp"], expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("mask", [MASK, MASK.astype(int)])
 def test_sequences_have_a_mask(kernels, mask):
     written = kernels("rnn:masked", "--rows", "2", x=X, mask=mask)

@@ -9,6 +9,7 @@ import pytest
 
 import widenet as wn
 from widenet.cli import main
+from widenet.kernels.tiles import THREADS
 
 NET = ["--net", "mlp:erf:1"]
 
@@ -47,6 +48,11 @@ def test_engines_are_chosen(data, tmp_path):
     np.testing.assert_allclose(p, d, rtol=1e-13)
 
 
+def test_points_of_integrals_are_those_of_the_store(data, store, capsys):
+    assert main(["kernel", data, *NET, "--store", store, "--resume", "--points", "8192"]) == 2
+    assert "integrals with 4096 points, not 8192" in capsys.readouterr().err
+
+
 MISTAKES = {
     "--store K.zarr instead of --out": ["--out", "K.npz", "--tile", "5"],
     "--processes goes with --engine processes": ["--store", "K.zarr", "--processes", "2"],
@@ -76,6 +82,8 @@ def test_the_doctor_knows_the_machine(capsys, monkeypatch):
     assert rows["devices"].startswith("cpu:0")
     assert rows["OMP_NUM_THREADS"] == "7"
     assert rows["memory"].startswith("3 GB")
+    assert rows["threads"].startswith(f"{THREADS} for a kernel")
+    assert "cloudpickle" in rows
 
 
 def test_the_doctor_names_the_extra_of_what_is_missing(capsys, monkeypatch):
@@ -108,6 +116,16 @@ def test_the_doctor_finds_what_is_missing_and_corrupt(store, capsys):
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["done"] == "4 tiles"
     assert rows["corrupt"].startswith("1 tiles: (1, 2)")
+
+
+def test_the_doctor_reads_a_factor_too(store, tmp_path, capsys):
+    path = tmp_path / "R.zarr"
+    wn.scale.stored_cholesky(path)(wn.scale.KernelStore.open(store).nngp, np.ones(23), 0.1)
+    assert main(["doctor", str(path)]) == 0
+    assert "one matrix of tiles, 23 x 23, upper, float64" in capsys.readouterr().out
+    wn.scale.Tiles.open(path).file((0, 2)).write_bytes(b"torn")
+    assert main(["doctor", str(path)]) == 1
+    assert "1 tiles: (0, 2); run what made it again" in capsys.readouterr().out
 
 
 def test_the_doctor_of_something_else_says_so(tmp_path, capsys):

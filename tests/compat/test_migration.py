@@ -40,7 +40,7 @@ def group(n, channels, strides=(1, 1)):
 
 
 init_fn, apply_fn, kernel_fn = stax.serial(
-    stax.Conv(16, (3, 3), padding="SAME"), group(2, 16), group(1, 32, (2, 2)),
+    stax.Conv(16, (3, 3), padding="SAME"), group(2, 16, (2, 2)),
     stax.AvgPool((4, 4)), stax.Flatten(), stax.Dense(10, 1.0, 0.0))
 kernel_fn = nt.batch(kernel_fn, batch_size=2)
 predict_fn = nt.predict.gradient_descent_mse_ensemble(kernel_fn, x_train, y_train, diag_reg=1e-4)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import widenet as wn
+from tests.finite.artefacts import arrays_held
 from tests.nets import NETS
 from widenet.finite import blocks, empirical_ntk_diagonal, empirical_ntk_full
 from widenet.finite.empirical import is_architecture
-from widenet.finite.structured import Layer, _by_gradients, _by_pairs, pairs_are_cheaper
+from widenet.finite.structured import Layer, by_gradients, by_pairs, factors_are_cheaper, gradient_of
 from widenet.precision import float64
 
 RNG = np.random.default_rng(0)
@@ -86,19 +89,20 @@ def test_the_structured_kernel_in_blocks_is_the_whole(numbers, monkeypatch):
     np.testing.assert_allclose(traced, whole, rtol=1e-12)
 
 
-@pytest.mark.parametrize("crossed", [False, True])
-def test_pairs_of_positions_and_gradients_of_weights_agree(crossed):
-    a, b = (Layer(RNG.normal(size=(r, t, 4)), RNG.normal(size=(r, t, 3, 2)), None) for r, t in ((3, 5), (2, 7)))
-    np.testing.assert_allclose(_by_pairs(a, b, crossed), _by_gradients(a, b, crossed), rtol=1e-12)
+@pytest.mark.parametrize("axes", [0, 1, 2])
+def test_pairs_of_positions_and_gradients_of_weights_agree(axes):
+    a, b = (Layer(RNG.normal(size=(r, t, 4)), RNG.normal(size=(r, 2, t, 3))) for r, t in ((3, 5), (2, 7)))
+    products = by_gradients(gradient_of(a), gradient_of(b), axes)
+    np.testing.assert_allclose(by_pairs(a, b, axes), products, rtol=1e-11, atol=1e-12)
 
 
 def test_the_cheaper_contraction_is_chosen():
     def layer(positions, width):
         shape = jax.ShapeDtypeStruct
-        return Layer(shape((4, positions, width), float), shape((4, positions, width, 1), float), None)
+        return Layer(shape((4, positions, width), float), shape((4, 1, positions, width), float))
 
-    assert pairs_are_cheaper(layer(1, 64), layer(1, 64), False)
-    assert not pairs_are_cheaper(layer(1024, 8), layer(1024, 8), False)
+    assert factors_are_cheaper(layer(1, 64))
+    assert not factors_are_cheaper(layer(1024, 8))
 
 
 def test_outputs_of_several_axes_keep_their_shape():
@@ -168,3 +172,23 @@ def test_batch_norm_couples_the_samples_of_a_tangent_kernel(wrap):
     ntk = wn.empirical_ntk(wrap(net), params)
     np.testing.assert_allclose(ntk(x), exact, rtol=1e-10)
     np.testing.assert_allclose(ntk(x[:2], x[2:]), exact[:2, 2:], rtol=1e-10)
+
+
+def test_no_gradient_of_a_dense_layer_is_formed():
+    n, d, width, outputs = 7, 30, 50, 3
+    net = wn.serial(wn.dense(sigma_b=0.1), wn.erf, wn.repeat(wn.serial(wn.dense(), wn.erf), 2), wn.dense(width=outputs))
+    x = np.ones((n, d))
+    params = wn.init(net, 0, x.shape, width)
+    ntk = wn.empirical_ntk(net, params)
+    made = set(arrays_held(ntk, jnp.asarray(x)))
+    assert (n, outputs, 1, width) in made  # derivatives in what the layer makes
+    assert max(math.prod(shape) for shape in made) < n * outputs * width * min(d, width)
+
+
+def test_nothing_of_a_convolution_grows_with_the_pairs_of_positions():
+    n, side, width = 5, 12, 4
+    net = wn.serial(wn.conv(window=3), wn.relu, wn.conv(window=3), wn.relu, wn.position_mean(), wn.dense(width=2))
+    x = np.ones((n, side, side, 3))
+    ntk = wn.empirical_ntk(net, wn.init(net, 0, x.shape, width))
+    made = arrays_held(ntk, jnp.asarray(x))
+    assert max(math.prod(shape) for shape in made) < n * side**4

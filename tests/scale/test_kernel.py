@@ -94,6 +94,8 @@ OTHERS = {
     "dtype float64, not float32": lambda net, x: ((net, x.astype(np.float32)), {}),
     r"kernels \['nngp', 'ntk'\], not \['ntk'\]": lambda net, x: ((net, x), {"get": ("ntk",)}),
     "tiles of side 50, not 60": lambda net, x: ((net, x), {"tile": 60}),
+    "integrals with 4096 points, not 8192": lambda net, x: ((net, x), {"points": 8192}),
+    "integrals with points of scramble 0, not 1": lambda net, x: ((net, x), {"scramble": 1}),
     "other data .* and dtype": lambda net, x: ((net, x[1:].astype(np.float32)), {}),
 }
 
@@ -123,7 +125,27 @@ def test_mistakes_are_answered_in_words(net, x, tmp_path):
         wn.scale.KernelStore.open(tmp_path)
     with pytest.raises(ValueError, match="count of at least 1"):
         wn.scale.processes(0)
+    with pytest.raises(ValueError, match="points must be a power of two"):
+        wn.scale.kernel(net, x, store=tmp_path / "K.zarr", points=1000)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tile_that_memory_does_not_hold_is_said(net, x, tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDENET_MEMORY", "10KB")
+    with pytest.raises(MemoryError, match="tiles of side 50 are too large: the kernel of 50 x 50 samples would take"):
+        wn.scale.kernel(net, x, store=tmp_path / "K.zarr", tile=SIDE)
+
+
+def gated(x):
+    h = wn.dense(x, sigma_b=0.2)
+    return wn.dense(wn.tanh(h) * wn.sigmoid(wn.dense(h) + h))
+
+
+@pytest.mark.parametrize("get", ["nngp", "ntk"])
+def test_points_of_integrals_are_those_asked_for(x, tmp_path, get):
+    options = {"points": 1024, "scramble": 2}
+    stored = wn.scale.kernel(gated, x[:5], store=tmp_path / "K.zarr", get=get, **options)
+    np.testing.assert_allclose(np.asarray(stored.kernels[get]), getattr(wn, get)(gated, **options)(x[:5]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("package", ["zarr", "distributed", "cloudpickle"])

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cloudpickle
-import numpy as np
 import psutil
 import pytest
 
 import widenet as wn
 from tests.scale.conftest import NET, SIDE
+from tests.scale.crashes import SOON, anywhere, check_resumed, killing, times, wait_for
 
 SLOWLY = """
 import pickle, sys, time
@@ -33,53 +33,30 @@ wn.scale.kernel(net, x, store=sys.argv[1], tile=int(sys.argv[2]), resume=True)
 """
 
 
-def times(store):
-    """When each file of a tile was written."""
-    return {path: path.stat().st_mtime_ns for path in store.path.glob("*/c/*/*")}
-
-
-def check_resumed(store, before, net, x):
-    """Every tile is there with the bits of a run in one go, and those that were there are untouched."""
-    alone = wn.scale.kernel(net, x, store=store.path.with_name("alone.zarr"), tile=SIDE)
-    for name, k in store.kernels.items():
-        np.testing.assert_array_equal(np.asarray(k), np.asarray(alone.kernels[name]))
-    now = times(store)
-    assert {path: now[path] for path in before} == before
-
-
-def killing(engine, at, pids):
-    """An engine, one process of which is killed after `at` tiles."""
-
-    def wrapped(job, tiles):
-        for done, tile in enumerate(engine(job, tiles)):
-            if done == at:
-                os.kill(pids()[0], signal.SIGKILL)
-            yield tile
-
-    return wrapped
-
-
 def children():
     found = (child for child in psutil.Process().children() if "widenet.scale.worker" in child.cmdline())
     return [child.pid for child in found]
 
 
-@pytest.mark.parametrize("at", [0, 4])
-def test_a_killed_worker_is_replaced(net, x, tmp_path, at):
-    engine = killing(wn.scale.processes(2), at, children)
+def started(script, data, *arguments):
+    """An interpreter that runs `script` with `data` on its standard input."""
+    run = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stdin=subprocess.PIPE)
+    cloudpickle.dump(data, run.stdin)
+    run.stdin.close()
+    return run
+
+
+def test_a_killed_worker_is_replaced(net, x, tmp_path):
+    engine, before = killing(wn.scale.processes(2), children)
     store = wn.scale.kernel(net, x, store=tmp_path / "K.zarr", tile=SIDE, engine=engine)
-    check_resumed(store, {}, net, x)
+    check_resumed(store, before, net, x)
     assert not children()
 
 
 def test_a_killed_run_goes_on_where_it_stopped(net, x, tmp_path):
-    at = int(np.random.default_rng(time.time_ns()).integers(1, 12))
-    path = tmp_path / "K.zarr"
-    run = subprocess.Popen([sys.executable, "-c", SLOWLY, path, str(SIDE)], stdin=subprocess.PIPE)
-    cloudpickle.dump((net, x), run.stdin)
-    run.stdin.close()
-    while len(list(path.glob("ntk/c/*/*[0-9]"))) < at and run.poll() is None:
-        time.sleep(0.005)
+    at, path = anywhere(), tmp_path / "K.zarr"
+    run = started(SLOWLY, (net, x), path, SIDE)
+    wait_for(lambda: len(list(path.glob("ntk/c/*/*[0-9]"))) >= at or run.poll() is not None)
     run.kill()
     assert run.wait() == -signal.SIGKILL
     store = wn.scale.KernelStore.open(path)
@@ -92,27 +69,13 @@ def test_a_killed_run_goes_on_where_it_stopped(net, x, tmp_path):
 def test_workers_end_when_their_driver_is_killed(net, x, tmp_path):
     script = "import pickle, sys, widenet as wn; net, x = pickle.load(sys.stdin.buffer); "
     script += "wn.scale.kernel(net, x, store=sys.argv[1], tile=10, engine=wn.scale.processes(1))"
-    run = subprocess.Popen([sys.executable, "-c", script, tmp_path / "K.zarr"], stdin=subprocess.PIPE)
-    cloudpickle.dump((net, x), run.stdin)
-    run.stdin.close()
-    while not list(tmp_path.glob("K.zarr/ntk/c/*/*")) and run.poll() is None:
-        time.sleep(0.01)
+    run = started(script, (net, x), tmp_path / "K.zarr")
+    wait_for(lambda: list(tmp_path.glob("K.zarr/ntk/c/*/*")) or run.poll() is not None)
     workers = psutil.Process(run.pid).children()
     run.kill()
     run.wait()
     assert workers
     assert psutil.wait_procs(workers, timeout=20)[1] == []
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_killed_worker_of_a_cluster_is_replaced(net, x, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        engine = killing(
-            wn.scale.dask(cluster.scheduler_address), 3, lambda: [worker.pid for worker in cluster.workers.values()]
-        )
-        store = wn.scale.kernel(net, x, store=tmp_path / "K.zarr", tile=SIDE, engine=engine)
-    check_resumed(store, {}, net, x)
 
 
 def test_corrupt_and_truncated_tiles_are_found_and_made_again(net, x, partial):
@@ -139,6 +102,21 @@ def test_a_full_disk_is_said_and_keeps_what_is_done(net, x, partial):
     check_resumed(wn.scale.kernel(net, x, store=partial.path, resume=True), before, net, x)
 
 
+def test_a_disk_without_room_is_said_before_anything_is_computed(net, x, partial, tmp_path, monkeypatch):
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 200_000, 200_000))
+    with pytest.raises(OSError, match=r"L\.zarr is to take 600 KB more, and its disk has 200 KB free"):
+        wn.scale.kernel(net, x, store=tmp_path / "L.zarr", tile=SIDE)
+    assert [path.name for path in tmp_path.iterdir()] == ["K.zarr"]
+    before = times(partial)
+    with pytest.raises(OSError, match=r"K\.zarr is to take 320 KB more"):
+        wn.scale.kernel(net, x, store=partial.path, resume=True)
+    assert times(partial) == before
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10_000, 10_000))
+    with pytest.raises(OSError, match=r"L\.zarr is to take 15 KB more"):  # the data alone
+        wn.scale.kernel(net, x, store=tmp_path / "L.zarr", tile=SIDE)
+
+
 def test_an_error_in_a_worker_reaches_the_caller(x, tmp_path):
     def broken(v):
         if os.environ.get("WIDENET_MEMORY"):  # which processes sets for its workers
@@ -162,7 +140,17 @@ def test_a_tile_that_ends_its_workers_is_named(x, tmp_path, monkeypatch):
         wn.scale.kernel(deadly, x[:20], store=tmp_path / "K.zarr", engine=wn.scale.processes(1))
 
 
-def test_two_writers_at_once_do_no_harm(net, x, tmp_path):
+def test_two_processes_that_write_at_once_do_no_harm(net, x, tmp_path):
+    path = tmp_path / "K.zarr"
+    run = started(SLOWLY, (net, x), path, SIDE)
+    wait_for(lambda: list(path.glob("ntk/c/*/*[0-9]")) or run.poll() is not None)
+    store = wn.scale.kernel(net, x, store=path, tile=SIDE, resume=True)
+    assert run.poll() is None  # the other one is still at it
+    assert run.wait(timeout=SOON) == 0
+    check_resumed(store, {}, net, x)
+
+
+def test_two_threads_that_write_at_once_do_no_harm(net, x, tmp_path):
     def write(_):
         return wn.scale.kernel(net, x, store=tmp_path / "K.zarr", tile=SIDE, resume=True)
 

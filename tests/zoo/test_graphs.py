@@ -51,13 +51,13 @@ def test_kernels_do_not_depend_on_the_order_of_nodes(name):
         np.testing.assert_allclose(one, two, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["gcn", "gin"])
+@pytest.mark.parametrize("name", ["gcn", pytest.param("gin", marks=pytest.mark.slow)])
 def test_nodes_outside_of_the_mask_are_as_if_they_were_not_there(name):
     adjacency = ADJACENCY.copy()
     adjacency[:, 4], adjacency[:, :, 4] = 0, 0
     mask = np.repeat([[True, True, True, True, False]], 2, 0)
-    padded = wn.kernel(wn.zoo.parse(f"{name}:masked:sigma_b=0.2"))(graphs(name, adjacency=adjacency, mask=mask))
-    small = wn.kernel(wn.zoo.parse(f"{name}:sigma_b=0.2"))(graphs(name, X[:, :4], adjacency[:, :4, :4]))
+    padded = wn.kernel(wn.zoo.parse(f"{name}:1:masked:sigma_b=0.2"))(graphs(name, adjacency=adjacency, mask=mask))
+    small = wn.kernel(wn.zoo.parse(f"{name}:1:sigma_b=0.2"))(graphs(name, X[:, :4], adjacency[:, :4, :4]))
     for one, two in zip(padded, small, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-10)
 

@@ -36,7 +36,10 @@ def assert_agree(spec, x1, x2, golden, name):
         np.testing.assert_allclose(mine, peer, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", SPECS)
+LONG = {"resnet"}  # whose layers are those of wide_resnet
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in SPECS])
 def test_kernels_are_those_of_the_peer(name):
     if name in wn.zoo.OPERATORS:
         x1, x2 = (wn.samples(ZOO[f"nodes{i}"], graph=ZOO[f"graph{i}"]) for i in (1, 2))

@@ -17,18 +17,32 @@ class Loaded(NamedTuple):
 
     x: Any
     y: Any
+    rows: Any  # [n]: which row of the source each sample is
 
 
-def load(source: str, net: str, *, label: str | None = None, rows: int | None = None, dtype: Any = float) -> Loaded:
+def load(
+    source: str,
+    net: str,
+    *,
+    label: str | None = None,
+    rows: int | None = None,
+    shuffle: int | None = None,
+    dtype: Any = float,
+) -> Loaded:
     """The data that `source` names, for the network with the short form `net`; the first `rows` of them.
 
+    shuffle: the seed of a random order, from which `rows` are then the first.
     Raises: FileNotFoundError or ValueError that names the file and the remedy.
     """
+    import numpy as np
+
     x, y = _set(source) if source.partition(":")[0] in SETS and not Path(source).exists() else _file(source, net, label)
-    features = getattr(x, "x", x)
-    if rows is not None and rows < len(features):
-        x, y = x[:rows], None if y is None else y[:rows]
-    return Loaded(_as(x, dtype), y)
+    count = len(getattr(x, "x", x))
+    order = np.arange(count) if shuffle is None else np.random.default_rng(shuffle).permutation(count)
+    taken = order[:rows]
+    if shuffle is not None or len(taken) < count:
+        x, y = x[taken], None if y is None else y[taken]
+    return Loaded(_as(x, dtype), y, taken)
 
 
 def _as(x: Any, dtype: Any) -> Any:

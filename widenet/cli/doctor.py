@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "matplotlib", "scikit-learn", "zarr", "distributed")
-EXTRAS = {"scikit-learn": "demo", "zarr": "scale", "distributed": "scale"}
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "matplotlib", "scikit-learn", "zarr", "distributed", "cloudpickle")
+EXTRAS = {"scikit-learn": "demo", "zarr": "scale", "distributed": "scale", "cloudpickle": "scale"}
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS")
 SHOWN = 5  # tiles to name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the task takes."""
-    parser.add_argument("store", nargs="?", metavar="K.zarr", help="a store of kernels: read and check every tile")
+    parser.add_argument(
+        "store", nargs="?", metavar="K.zarr", help="a store of kernels, or a factor: read and check every tile"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,6 +38,7 @@ def _machine() -> Iterator[tuple[str, str]]:
 
     import widenet
     from widenet import memory
+    from widenet.kernels import tiles
 
     yield "widenet", widenet.__version__
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
@@ -49,26 +54,34 @@ def _machine() -> Iterator[tuple[str, str]]:
     for variable in THREADS:
         yield variable, os.environ.get(variable, "not set")
     source = memory.VARIABLE if memory.VARIABLE in os.environ else f"set {memory.VARIABLE} to change it"
+    yield "threads", f"{tiles.THREADS} for a kernel (OMP_NUM_THREADS, or else every core)"
     yield "memory", f"{memory.in_words(memory.budget())} may be used ({source})"
 
 
 def _store(path: str) -> Iterator[tuple[str, str]]:
     import widenet as wn
 
-    store = wn.scale.KernelStore.open(path)
-    spec, k = store.spec, store.first
-    yield "kernels", f"{', '.join(spec['kernels'])}, {k.shape[0]} x {k.shape[1]}, {k.kind}, {k.dtype}"
+    try:
+        store: Any = wn.scale.KernelStore.open(path)
+        k, kernels, network = store.first, ", ".join(store.kernels), store.spec["network"]
+        again = "run widenet kernel with --store and --resume again"
+    except FileNotFoundError:
+        if not (Path(path) / "c").is_dir():
+            raise
+        store = k = wn.scale.Tiles.open(Path(path))
+        kernels, network, again = "one matrix of tiles", [], "run what made it again"
+    yield "kernels", f"{kernels}, {k.shape[0]} x {k.shape[1]}, {k.kind}, {k.dtype}"
     yield "tiles", f"{len(k.plan())} of {k.side} x {k.side}"
-    for line in spec["network"]:
+    for line in network:
         yield "network", line
     health = store.health()
     yield "done", f"{len(health.done)} tiles"
     if health.missing:
-        yield "missing", _named(health.missing)
+        yield "missing", _named(health.missing, again)
     if health.corrupt:
-        yield "corrupt", _named(health.corrupt)
+        yield "corrupt", _named(health.corrupt, again)
 
 
-def _named(tiles: list[tuple[int, int]]) -> str:
+def _named(tiles: list[tuple[int, int]], again: str) -> str:
     some = ", ".join(map(str, tiles[:SHOWN])) + (", ..." if len(tiles) > SHOWN else "")
-    return f"{len(tiles)} tiles: {some}; run widenet kernel with --store and --resume again"
+    return f"{len(tiles)} tiles: {some}; {again}"

@@ -32,7 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the standard error of what is integrated numerically, too (4 times the work)",
     )
-    parser.add_argument("--rows", type=positive, metavar="N", help="take the first N rows only")
+    parser.add_argument("--rows", type=positive, metavar="N", help="take the first N rows of DATA only")
+    parser.add_argument(
+        "--shuffle",
+        type=seed,
+        metavar="SEED",
+        help="shuffle the rows of DATA first, since many files are sorted by class; K.npz then has the order, `rows`",
+    )
+    parser.add_argument(
+        "--points", type=positive, metavar="N", help="of numerical integrals, a power of two (default: 4096)"
+    )
     parser.add_argument("--float32", action="store_true", help="compute in float32 (default: float64)")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
     on_disk.add_arguments(parser)
@@ -42,6 +51,13 @@ def positive(text: str) -> int:
     """A whole number of at least 1, as an argument."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more; got {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number of at least 0, as an argument."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more; got {text!r}")
     return int(text)
 
 
@@ -57,23 +73,25 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         check_writable(options.out, force=options.force)
     dtype = np.float32 if options.float32 else np.float64
-    x1 = load(options.data, options.net, rows=options.rows, dtype=dtype).x
+    x1, _, rows = load(options.data, options.net, rows=options.rows, shuffle=options.shuffle, dtype=dtype)
     x2 = None if options.against is None else load(options.against, options.net, dtype=dtype).x
     print(f"{options.data}: {x1.shape[0]} samples of shape {x1.shape[1:]}; network {options.net}")
     if options.store:
         on_disk.run(options, net, x1, x2)
         return
     begin = time.perf_counter()
+    points = {"points": options.points} if options.points else {}
     if options.get == "both":
-        kernels: dict[str, Any] = wn.kernel(net)(x1, x2)._asdict()
+        kernels: dict[str, Any] = wn.kernel(net, **points)(x1, x2)._asdict()
     else:
-        kernels = {options.get: getattr(wn, options.get)(net)(x1, x2)}
+        kernels = {options.get: getattr(wn, options.get)(net, **points)(x1, x2)}
     if options.error:
-        errors = wn.kernel_error(net)(x1, x2)._asdict()
+        errors = wn.kernel_error(net, **points)(x1, x2)._asdict()
         kernels |= {f"{name}_error": errors[name] for name in list(kernels)}
     print(f"computed in {time.perf_counter() - begin:.1f} s")
-    save(options.out, force=options.force, **kernels)
-    print(f"wrote {options.out} ({', '.join(kernels)})", flush=True)
+    written = kernels if options.shuffle is None else {**kernels, "rows": rows}
+    save(options.out, force=options.force, **written)
+    print(f"wrote {options.out} ({', '.join(written)})", flush=True)
     for name, k in kernels.items():  # eigenvalues take longer than the kernel: what is computed is safe by now
         if name.endswith("_error"):
             print(f"{name:5} at most {k.max():.2g} (0: in closed form)")

@@ -12,6 +12,7 @@ import widenet
 TASKS = {
     "kernel": "kernels of the rows of a file, into a file",
     "predict": "regression or classification with the NNGP and the NTK",
+    "phase": "the phase diagram of an activation: order, chaos and the critical line between them",
     "show": "an architecture as equations",
     "demo": "kernels, predictions, a trained network and a figure of handwritten digits",
     "repro": "regenerate the figures of a paper",

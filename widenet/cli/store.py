@@ -45,6 +45,7 @@ def run(options: argparse.Namespace, net: Any, x1: Any, x2: Any) -> None:
         get=wn.scale.KERNELS if options.get == "both" else options.get,
         engine=_engine(options),
         resume=options.resume,
+        **({"points": options.points} if options.points else {}),
     )
     k = store.first
     print(f"computed in {time.perf_counter() - begin:.1f} s: {len(k.plan())} tiles of {k.side} x {k.side} are done")

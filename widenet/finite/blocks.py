@@ -45,26 +45,28 @@ class Size(NamedTuple):
 
 def block_size(job: Job, x: Any, rows: int) -> Size:
     """The largest block that holds about `BLOCK_NUMBERS` numbers, for at most so many rows."""
-    made = jax.eval_shape(job.reader.features, job.params, x[:1], jnp.zeros(1, int))
-    each = max(1, sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made)))
+    made, held = (
+        jax.eval_shape(f, job.params, x[:1], jnp.zeros(1, int)) for f in (job.reader.features, job.reader.held)
+    )
+    each = max(1, sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(held)))
     outputs = min(job.outputs, max(1, BLOCK_NUMBERS // each))
-    pair = job.reader.pair_numbers(x.shape) * outputs ** (2 if job.crossed else 1)
+    pair = job.reader.pair_numbers(made) * outputs**job.output_axes
     return Size(min(rows, max(1, min(BLOCK_NUMBERS // (each * outputs), math.isqrt(BLOCK_NUMBERS // pair)))), outputs)
 
 
 def in_blocks(job: Job, x1: Any, x2: Any, size: Size) -> np.ndarray:
     """The tangent kernel of concrete data; x2=None computes the upper triangle of blocks only."""
+    places = list(_places(x1, x2, size, job))
     whole: np.ndarray | None = None
     other, symmetric = (x1, True) if x2 is None else (x2, False)
     shape = (len(x1), len(other), *(job.outputs,) * job.output_axes)
-    places = list(_places(len(x1), len(other), size, job, symmetric))
     last: tuple[Any, Any] = (None, None)
     for place in progress(places, "tangent kernel blocks"):
         if last[0] != place[::2]:  # x1 moves slowest, so its features are kept
             last = place[::2], _features(job, x1, place.rows1, place.outputs1, size)
         same = symmetric and place[::2] == place[1::2]
         right = last[1] if same else _features(job, other, place.rows2, place.outputs2, size)
-        value = _reduced(np.asarray(job.reader.contract(last[1], right, job.crossed)), job)
+        value = _reduced(np.asarray(job.reader.contract(last[1], right, job.output_axes)), job)
         whole = np.zeros(shape, value.dtype) if whole is None else whole
         _add(whole, value, place)
         if symmetric and place.rows1 != place.rows2:
@@ -79,7 +81,7 @@ def as_one_batch(job: Job, x1: Any, x2: Any) -> Array:
     both = x1 if x2 is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), on_device(x1), on_device(x2))
     found = job.reader.features(job.params, on_device(both), jnp.arange(job.outputs))
     left, right = ([leaf[part] for leaf in found] for part in (slice(n1), slice(0 if x2 is None else n1, None)))
-    return _reduced(job.reader.contract(left, right, job.crossed), job)
+    return _reduced(job.reader.contract(left, right, job.output_axes), job)
 
 
 class Place(NamedTuple):
@@ -95,7 +97,8 @@ class Place(NamedTuple):
         return Place(self.rows2, self.rows1, self.outputs2, self.outputs1)
 
 
-def _places(n1: int, n2: int, size: Size, job: Job, symmetric: bool) -> Iterator[Place]:
+def _places(x1: Any, x2: Any, size: Size, job: Job) -> Iterator[Place]:
+    n1, n2, symmetric = len(x1), len(x1 if x2 is None else x2), x2 is None
     outputs = list(_slices(job.outputs, size.outputs))
     for rows1 in _slices(n1, size.rows):
         for chunk1 in outputs:
@@ -111,7 +114,7 @@ def _slices(n: int, length: int, start: int = 0) -> Iterator[slice]:
 def _features(job: Job, x: Any, rows: slice, outputs: slice, size: Size) -> Any:
     """Features of a block of full size: its last sample is repeated, outputs past the last have gradient zero."""
     index = np.minimum(np.arange(rows.start, rows.start + size.rows), rows.stop - 1)
-    return job.reader.features(job.params, on_device(x[index]), outputs.start + jnp.arange(size.outputs))
+    return job.reader.features(job.params, on_device(x[index]), outputs.start + np.arange(size.outputs))
 
 
 def on_device(x: Any) -> Any:
@@ -120,7 +123,7 @@ def on_device(x: Any) -> Any:
 
 
 def _reduced(value: Any, job: Job) -> Any:
-    return value if job.output_axes else value.sum(axis=-1) / job.outputs
+    return value if job.output_axes else value / job.outputs
 
 
 def _add(whole: np.ndarray, value: np.ndarray, place: Place) -> None:
@@ -146,7 +149,7 @@ def traced_blocks(job: Job, x1: Array, x2: Array, size: Size) -> Array:
 def _traced_block(job: Job, a: Array, b: Array, chunks: Array) -> Array:
     def value(chunk1: Array, chunk2: Array) -> Array:
         features = job.reader.features(job.params, a, chunk1), job.reader.features(job.params, b, chunk2)
-        return _reduced(job.reader.contract(*features, job.crossed), job)
+        return _reduced(job.reader.contract(*features, job.output_axes), job)
 
     if job.crossed:
         parts = _map(lambda one: _map(lambda two: value(one, two), chunks), chunks)  # [p, q, rows, rows, c, c]

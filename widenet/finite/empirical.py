@@ -6,14 +6,14 @@ import inspect
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from widenet import checks
-from widenet.finite.blocks import Job, as_one_batch, block_size, in_blocks, on_device, traced_blocks
+from widenet.finite.blocks import Job, Size, as_one_batch, block_size, in_blocks, on_device, traced_blocks
 from widenet.finite.expansion import Function
 from widenet.finite.forward import NetFunction, function_of
 from widenet.finite.jacobian import Reader, jacobian_reader
@@ -102,29 +102,43 @@ def reader_of(f: Any) -> Reader:
 
 def _tangent_kernel(f: Any, params: Any, output_axes: int) -> KernelFunction:
     reader, function = reader_of(f), as_function(f)
+    plans: dict[Any, Plan] = {}
 
     def kernel(x1: Any, x2: Any = None) -> Any:
         x1, x2 = _data(x1, x2)
         if is_architecture(f):
             x1, x2 = _as_floats(x1), _as_floats(x2)
         with precision_of(x1):
-            theta, out = _compute(reader, function, params, x1, x2, output_axes)
-            return as_kind(theta.reshape(*theta.shape[:2], *out * output_axes), x1)
+            rows = max(x1.shape[0], 0 if x2 is None else x2.shape[0])
+            form = rows, *((part.shape, part.dtype) for part in jax.tree.leaves(x1))
+            if form not in plans:
+                plans[form] = _plan(reader, function, params, x1, rows, output_axes)
+            theta = _compute(plans[form], x1, x2)
+            return as_kind(theta.reshape(*theta.shape[:2], *plans[form].out * output_axes), x1)
 
     return kernel
 
 
-def _compute(
-    reader: Reader, f: Function, params: Any, x1: Any, x2: Any, output_axes: int
-) -> tuple[Any, tuple[int, ...]]:
+class Plan(NamedTuple):
+    """How the kernel of data of one shape is computed: what tracing the network says."""
+
+    job: Job
+    out: tuple[int, ...]  # the axes of outputs
+    size: Size | None  # of blocks; None where samples of a batch depend on each other
+
+
+def _plan(reader: Reader, f: Function, params: Any, x1: Any, rows: int, output_axes: int) -> Plan:
     out = jax.eval_shape(f, params, x1[:1]).shape[1:]
-    if reader.coupled(x1.shape):
-        return as_one_batch(Job(reader, params, math.prod(out), output_axes), x1, x2), out
     job = Job(reader, params, math.prod(out), output_axes)
-    size = block_size(job, x1, max(x1.shape[0], 0 if x2 is None else x2.shape[0]))
-    if is_traced((params, x1, x2)):
-        return traced_blocks(job, on_device(x1), on_device(x1 if x2 is None else x2), size), out
-    return in_blocks(job, x1, x2, size), out
+    return Plan(job, out, None if reader.coupled(x1.shape) else block_size(job, x1, rows))
+
+
+def _compute(plan: Plan, x1: Any, x2: Any) -> Any:
+    if plan.size is None:
+        return as_one_batch(plan.job, x1, x2)
+    if is_traced((plan.job.params, x1, x2)):
+        return traced_blocks(plan.job, on_device(x1), on_device(x1 if x2 is None else x2), plan.size)
+    return in_blocks(plan.job, x1, x2, plan.size)
 
 
 def _data(x1: Any, x2: Any) -> tuple[Any, Any]:

@@ -22,20 +22,23 @@ class Reader:
     """How tangent kernels of one kind of function are computed, for blocks of samples and outputs.
 
     features(params, x, outputs): what `contract` needs of the gradients of these outputs at these samples.
-    contract(a, b, crossed): the kernel of two such blocks, `[r1, r2, c]`, or `[r1, r2, c1, c2]` if `crossed`.
-    pair_numbers(shape): numbers that `contract` holds for a pair of samples, for data of `shape`.
+    contract(a, b, axes): the kernel of two such blocks; see `inner_products`.
+    held(params, x, outputs): all arrays that `features` holds, for their shapes.
+    pair_numbers(features): numbers that `contract` holds for a pair of samples and an output, of features of one.
     coupled(shape): does an output depend on the other samples of its batch too (batch norm)?
     """
 
     features: Callable[[Any, Array, Array], Any]
-    contract: Callable[[Any, Any, bool], Array]
-    pair_numbers: Callable[[tuple[int, ...]], int]
+    contract: Callable[[Any, Any, int], Array]
+    held: Callable[[Any, Array, Array], Any]
+    pair_numbers: Callable[[Any], int]
     coupled: Callable[[tuple[int, ...]], bool] = lambda _: False
 
 
 def jacobian_reader(f: Function) -> Reader:
     """The reader of any f(params, x), by reverse mode, whose rows do not depend on each other."""
-    return Reader(jax.jit(partial(gradients, f)), inner_products, lambda _: 1)
+    features = jax.jit(partial(gradients, f))
+    return Reader(features, inner_products, features, lambda _: 1)
 
 
 def one_hot(outputs: Array, y: Array) -> Array:
@@ -67,13 +70,20 @@ def gradients_in_batch(f: Function, params: Any, x: Any, outputs: Array) -> list
     return jax.vmap(of_row)(jnp.eye(x.shape[0], dtype=y.dtype))
 
 
+# Products of gradients, by the axes of outputs that are wanted.
+PRODUCTS = "rp,sp->rs", "rcp,scp->rsc", "rcp,sop->rsco"
+
+
 @partial(jax.jit, static_argnums=2)
-def inner_products(a: list[Array], b: list[Array], crossed: bool) -> Array:
-    """The tangent kernel of two such blocks."""
-    spec = "rcp,sop->rsco" if crossed else "rcp,scp->rsc"
-    products = [jnp.einsum(spec, _flat(j1), _flat(j2), precision=HIGHEST) for j1, j2 in zip(a, b, strict=True)]
+def inner_products(a: list[Array], b: list[Array], axes: int) -> Array:
+    """The tangent kernel of two blocks of gradients, one leaf `[r, c, ...]` for each leaf of the parameters.
+
+    axes: 0 the sum over equal outputs `[r, s]`, 1 equal outputs `[r, s, c]`, 2 all pairs of outputs `[r, s, c, c]`.
+    """
+    pairs = ((_flat(one, axes), _flat(two, axes)) for one, two in zip(a, b, strict=True))
+    products = [jnp.einsum(PRODUCTS[axes], one, two, precision=HIGHEST) for one, two in pairs]
     return sum(products[1:], products[0])
 
 
-def _flat(leaf: Array) -> Array:
-    return leaf.reshape(*leaf.shape[:2], -1)
+def _flat(leaf: Array, axes: int) -> Array:
+    return leaf.reshape(*leaf.shape[: 2 if axes else 1], -1)

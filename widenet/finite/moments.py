@@ -1,4 +1,4 @@
-"""Mean and standard error, one sample at a time."""
+"""Mean and standard error, some samples at a time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class Moments:
         """Of no samples."""
         return cls(0, np.zeros(shape), np.zeros(shape))
 
-    def add(self, value: np.ndarray) -> Moments:
-        """With one more sample: Welford's recursion (F7), which subtracts no large numbers."""
-        count = self.count + 1
-        step = value - self.mean
-        mean = self.mean + step / count
-        return Moments(count, mean, self.squares + step * (value - mean))
+    def add(self, values: np.ndarray) -> Moments:
+        """With more samples `[m, ...]`: the recursion (F7), which subtracts no large numbers."""
+        m, count = len(values), self.count + len(values)
+        mean = values.mean(axis=0)
+        step = mean - self.mean
+        squares = self.squares + ((values - mean) ** 2).sum(axis=0) + step**2 * (self.count * m / count)
+        return Moments(count, self.mean + step * (m / count), squares)
 
     @property
     def error(self) -> np.ndarray:

@@ -94,12 +94,17 @@ def _first_free(own: str | None, label: str, taken: set[str]) -> str:
 
 
 def draw_program(program: Program, key: Any, width: int, dtype: Any) -> Params:
-    """The parameters of a program: a single draw, cut into entries (one compilation, not one a layer)."""
-    shapes, tree = jax.tree.flatten(shapes_of(program, width), is_leaf=lambda node: isinstance(node, tuple))
-    sizes = [math.prod(shape) for shape in shapes]
+    """The parameters of a program."""
+    return draw_normals(shapes_of(program, width), key, dtype)
+
+
+def draw_normals(shapes: Any, key: Any, dtype: Any) -> Any:
+    """Standard normal arrays of these shapes: a single draw, cut into entries (one compilation, not one a layer)."""
+    leaves, tree = jax.tree.flatten(shapes, is_leaf=lambda node: isinstance(node, tuple))
+    sizes = [math.prod(shape) for shape in leaves]
     normal = jax.random.normal(key, (sum(sizes),), dtype)
     parts = jnp.split(normal, np.cumsum(sizes)[:-1])
-    return jax.tree.unflatten(tree, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
+    return jax.tree.unflatten(tree, [part.reshape(shape) for part, shape in zip(parts, leaves, strict=True)])
 
 
 def shapes_of(program: Program, width: int) -> Params:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,11 +15,13 @@ import numpy as np
 from jax import Array
 
 from widenet import checks
+from widenet.finite import function_space
 from widenet.finite.empirical import as_kind, precision_of
 from widenet.finite.forward import evaluate
 from widenet.finite.moments import Moments
 from widenet.finite.parameters import as_key, draw_program, whole_width
 from widenet.finite.structured import contract, output_and_features, rows
+from widenet.precision import float64
 from widenet.program.samples import checked, is_traced
 from widenet.program.trace import Net, Program, trace
 from widenet.program.var import describe, shape_text
@@ -30,6 +33,8 @@ NTK_OUTPUTS = 4
 LOOK_EVERY = 16
 # Numbers that the networks of one batch may hold (more leave the cache and gain nothing), and the most networks.
 BATCH_NUMBERS, BATCH_NETWORKS = 2**21, 64
+# Batches that are drawn at a time: one alone does not keep all cores busy.
+AHEAD = 4
 
 
 class MonteCarlo(NamedTuple):
@@ -84,7 +89,11 @@ def monte_carlo(
 def monte_carlo_nngp(
     net: Net, key: Any, width: int, samples: int, *, tolerance: float | None = None, batch: int | None = None
 ) -> Estimator:
-    """The NNGP alone, without a backward pass; see `monte_carlo`."""
+    """The NNGP alone, without a backward pass; see `monte_carlo`.
+
+    Where a layer is wider than all samples and positions together, what it makes is drawn instead of its weights, which
+    has the same law (F11), so the numbers are not those of `monte_carlo`.  Inside of somebody's jit it is not.
+    """
     return _estimator(net, key, width, samples, Wanted(True, False), tolerance, batch)
 
 
@@ -100,17 +109,21 @@ def _estimator(
 ) -> Estimator:
     width, samples = whole_width(width), int(samples)
     _check_request(samples, tolerance, batch)
-    draw = jax.jit(jax.vmap(partial(_one_network, net, width, wanted), (None, 0, None, None)))
+    of_weights = jax.jit(jax.vmap(partial(_one_network, net, width, wanted), (None, 0, None, None)))
+    of_functions = jax.jit(jax.vmap(partial(_one_function, net, width), (None, 0, None, None)))
 
     def estimate(x1: Any, x2: Any = None) -> MonteCarlo:
         x1, x2 = _data(x1, x2)
         program = _with_readout(trace(net, x1.shape), x1.shape)
-        with precision_of(x1), jax.default_matmul_precision("highest"):
+        n = x1.shape[0] + (0 if x2 is None else x2.shape[0])
+        functions = not (wanted.ntk or is_traced((x1, x2))) and function_space.is_cheaper(program, width, n)
+        with float64() if functions else precision_of(x1), jax.default_matmul_precision("highest"):
             seed = as_key(key)
             if is_traced((x1, x2)):
                 return _traced(partial(_one_network, net, width, wanted, seed), x1, x2, samples, tolerance)
-            size = min(samples, batch or batch_size(program, width, x1, x2))
+            count, draw = (function_space.numbers, of_functions) if functions else (_numbers, of_weights)
             data = jax.tree.map(jnp.asarray, (x1, x2))
+            size = min(samples, batch or batch_size(count(program, width, _joined(*data))))
             networks = _networks(lambda i: draw(seed, i, *data), samples, size)
             moments, reached = _accumulate(networks, tolerance)
         return _result(moments, reached, tolerance, x1)
@@ -157,13 +170,29 @@ def _one_network(net: Net, width: int, wanted: Wanted, key: Any, i: Any, x1: Arr
     program = trace(net, x1.shape)
     key_params, key_masks = jax.random.split(jax.random.fold_in(key, i))
     params = draw_program(program, key_params, width, x1.dtype)
-    both = x1 if x2 is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), x1, x2)
-    first, second = slice(x1.shape[0]), slice(0 if x2 is None else x1.shape[0], None)
+    both = _joined(x1, x2)
+    first, second = _parts(x1, x2)
     if not wanted.ntk:
         return Kernels(_second_moments(evaluate(program, params, both, key_masks), first, second), None)
-    y, layers = output_and_features(program, params, both, _some_outputs(program, width), key_masks)
-    ntk = jnp.mean(contract(rows(layers, first), rows(layers, second), False), axis=-1)
+    outputs = _some_outputs(program, width)
+    y, layers = output_and_features(program, params, both, outputs, key_masks)
+    ntk = contract(rows(layers, first), rows(layers, second), 0) / outputs.size
     return Kernels(_second_moments(y, first, second) if wanted.nngp else None, ntk)
+
+
+def _one_function(net: Net, width: int, key: Any, i: Any, x1: Array, x2: Array | None) -> Kernels:
+    """The NNGP of network i, drawn as a function."""
+    keys = jax.random.split(jax.random.fold_in(key, i))
+    y = function_space.output(trace(net, x1.shape), width, _joined(x1, x2), *keys)
+    return Kernels(_second_moments(y, *_parts(x1, x2)), None)
+
+
+def _joined(x1: Any, x2: Any) -> Any:
+    return x1 if x2 is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), x1, x2)
+
+
+def _parts(x1: Any, x2: Any) -> tuple[slice, slice]:
+    return slice(x1.shape[0]), slice(0 if x2 is None else x1.shape[0], None)
 
 
 def _some_outputs(program: Program, width: int) -> Array:
@@ -176,13 +205,14 @@ def _second_moments(y: Array, first: slice, second: slice) -> Array:
     return y[first] @ y[second].T / y.shape[1]
 
 
-def batch_size(program: Program, width: int, x1: Any, x2: Any) -> int:
-    """As many networks as fit into memory at a time."""
-    n = x1.shape[0] + (0 if x2 is None else x2.shape[0])
-    like = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), x1)
-    made = jax.eval_shape(lambda: _everything(program, width, like))
-    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
+def batch_size(numbers: int) -> int:
+    """As many networks at a time as fit into the cache, if one holds so many numbers."""
     return int(np.clip(BATCH_NUMBERS // max(numbers, 1), 1, BATCH_NETWORKS))
+
+
+def _numbers(program: Program, width: int, x: Any) -> int:
+    made = jax.eval_shape(lambda x: _everything(program, width, x), x)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
 
 
 def _everything(program: Program, width: int, x: Any) -> Any:
@@ -190,25 +220,42 @@ def _everything(program: Program, width: int, x: Any) -> Any:
     return params, output_and_features(program, params, x, _some_outputs(program, width))
 
 
-def _networks(draw: Callable[[Array], Kernels], samples: int, batch: int) -> Iterator[Kernels]:
-    """The kernels of network 0, 1, ..., drawn a batch at a time."""
-    for start in progress(range(0, samples, batch), f"batches of {batch} random networks"):
-        made = jax.tree.map(np.asarray, draw(start + jnp.arange(batch)))
-        for i in range(min(batch, samples - start)):
-            yield jax.tree.map(lambda stack, i=i: stack[i].astype(np.float64), made)
+def _networks(draw: Callable[[Any], Kernels], samples: int, batch: int) -> Iterator[Kernels]:
+    """The kernels of the networks, stacked, a batch at a time; the next batches are drawn in the meantime."""
+    under_way: deque[Kernels] = deque()
+    starts = range(0, samples, batch)
+    for at in progress(starts, f"batches of {batch} random networks"):
+        while len(under_way) < AHEAD and at + len(under_way) * batch < samples:
+            under_way.append(draw(at + len(under_way) * batch + np.arange(batch)))
+        yield jax.tree.map(lambda stack: np.asarray(stack, np.float64)[: samples - at], under_way.popleft())  # noqa: B023
 
 
-def _accumulate(networks: Iterator[Kernels], tolerance: float | None) -> tuple[Kernels, bool]:
+def _accumulate(batches: Iterator[Kernels], tolerance: float | None) -> tuple[Kernels, bool]:
     """The moments of each kernel over the networks, until they are all drawn or the tolerance is reached."""
     moments: Kernels | None = None
-    for count, kernels in enumerate(networks, start=1):
+    for stacks in _between_looks(batches):
         if moments is None:
-            moments = Kernels(*(None if k is None else Moments.empty(k.shape) for k in kernels))
-        moments = Kernels(*(None if m is None else m.add(k) for m, k in zip(moments, kernels, strict=True)))
-        if tolerance is not None and count % LOOK_EVERY == 0 and _relative_error(moments) <= tolerance:
+            moments = Kernels(*(None if k is None else Moments.empty(k.shape[1:]) for k in stacks))
+        moments = Kernels(*(None if m is None else m.add(k) for m, k in zip(moments, stacks, strict=True)))
+        if tolerance is not None and _count(moments) % LOOK_EVERY == 0 and _relative_error(moments) <= tolerance:
             return moments, True
     assert moments is not None, "there are two samples or more"
     return moments, tolerance is None or _relative_error(moments) <= tolerance
+
+
+def _between_looks(batches: Iterator[Kernels]) -> Iterator[Kernels]:
+    """The batches, cut where the stopping rule looks."""
+    done = 0
+    for stacks in batches:
+        size = len(jax.tree.leaves(stacks)[0])
+        cuts = [0, *range(-done % LOOK_EVERY or LOOK_EVERY, size, LOOK_EVERY), size]
+        for part in map(slice, cuts, cuts[1:]):
+            yield Kernels(*(None if k is None else k[part] for k in stacks))
+        done += size
+
+
+def _count(moments: Kernels) -> int:
+    return next(m.count for m in moments if m is not None)
 
 
 def _relative_error(moments: Kernels) -> float:
@@ -216,7 +263,7 @@ def _relative_error(moments: Kernels) -> float:
 
 
 def _result(moments: Kernels, reached: bool, tolerance: float | None, like: Any) -> MonteCarlo:
-    count = next(m.count for m in moments if m is not None)
+    count = _count(moments)
     if not reached and tolerance is not None:
         error = _relative_error(moments)
         needed = f"about {math.ceil(count * (error / tolerance) ** 2)}" if math.isfinite(error) else "more"

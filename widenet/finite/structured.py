@@ -1,13 +1,12 @@
-"""Tangent features of our own networks: a gradient of a layer is an outer product, which is never formed (F4).
+"""Tangent features of our own networks: a gradient of a layer is a sum of outer products (F4).
 
 df_o(x)/dW = sigma_w / sqrt(fan_in) sum_t z_t delta_t^T, with z_t what the layer is given at position t and
-delta_t = df_o / dh_t.  So only z and delta are kept, and the gradients of the weights are never computed.
+delta_t = df_o / dh_t.  Of few positions only z and delta are kept; of many the gradient is smaller, and is formed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from widenet.finite.blocks import BLOCK_NUMBERS
 from widenet.finite.forward import Scope, evaluate, forward, in_dtype, per_copy
 from widenet.finite.forward_positions import patches
 from widenet.finite.jacobian import HIGHEST, Reader, gradients, gradients_in_batch, inner_products, one_hot
@@ -28,14 +26,26 @@ Tape = dict[int, Any]  # by index of the variable; a repeated block has the tape
 
 
 class Layer(NamedTuple):
-    """The tangent features of one weight; positions of all its uses are side by side in T."""
+    """The factors of the gradient of one weight; positions of all its uses are side by side in T.
 
-    z: Array  # sigma_w / sqrt(fan_in) z: [r, T, fan_in]
-    delta: Array  # df_o / dh: [r, T, fan_out, c]
-    bias: Array | None  # df_o / db: [r, fan_out, c]
+    A bias is the row of the weight that is given sigma_b, the last of z.
+    """
+
+    z: Array  # sigma_w / sqrt(fan_in) z and sigma_b: [r, T, d], d = fan_in + 1, or fan_in without a bias
+    delta: Array  # df_o / dh: [r, c, T, fan_out]
 
 
-Layers = Mapping[str, Any]  # name -> Layer, or the stacked Layers of a repeated block
+class Gradient(NamedTuple):
+    """The gradient of one weight, in the order in which a matrix product makes it."""
+
+    w: Array  # [r, d, c, fan_out]
+
+
+Layers = dict[str, Any]  # name -> a Layer or a Gradient, or the stacked Layers of a repeated block
+# A gradient is formed once, and compared with those of this many samples or more.
+PARTNERS = 16
+# Products of deltas at all pairs of positions, by the axes of outputs that are wanted.
+PAIRS = "rctk,scuk->rtsu", "rctk,scuk->rtsuc", "rctk,souk->rtsuco"
 
 
 def structured_reader(net: Net) -> Reader:
@@ -43,21 +53,20 @@ def structured_reader(net: Net) -> Reader:
 
     @jax.jit
     def of_block(params: Any, x: Any, outputs: Array) -> Any:
-        return features(trace(net, x.shape), params, x, outputs)
+        return output_and_features(trace(net, x.shape), params, x, outputs)[1]
 
-    def pair_numbers(shape: tuple[int, ...]) -> int:
-        return _pair_numbers(trace(net, shape))
+    def held(params: Any, x: Any, outputs: Array) -> Any:
+        program = trace(net, x.shape)
+        return of_block(params, x, outputs), is_structured(program) and _tapes(program, params, x, outputs)
 
-    return Reader(of_block, contract, pair_numbers, lambda shape: is_coupled(trace(net, shape)))
+    return Reader(of_block, contract, held, pair_numbers, lambda shape: is_coupled(trace(net, shape)))
 
 
-def _pair_numbers(program: Program) -> int:
-    sizes = [1]
-    for uses in uses_by_owner(program).values():
-        op = uses[0].op
-        own = _pair_numbers(op.body) if isinstance(op, Repeat) else sum(math.prod(use.positions) for use in uses) ** 2
-        sizes.append(own)
-    return max(sizes)
+def pair_numbers(made: Any) -> int:
+    """Numbers that `contract` holds for two samples and an output, of the features of one."""
+    if isinstance(made, dict):
+        return max(map(pair_numbers, made.values()), default=1)
+    return made.z.shape[-2] ** 2 if isinstance(made, Layer) else 1
 
 
 def is_structured(program: Program) -> bool:
@@ -79,20 +88,20 @@ def is_coupled(program: Program) -> bool:
     return any(isinstance(op, BatchNorm) or (isinstance(op, Repeat) and is_coupled(op.body)) for op in ops)
 
 
-def features(program: Program, params: Any, x: Any, outputs: Array, key: Any = None) -> Layers | list[Array]:
-    """The tangent features of the outputs with these (flat) indices at the samples x."""
-    return output_and_features(program, params, x, outputs, key)[1]
-
-
 def output_and_features(
     program: Program, params: Any, x: Any, outputs: Array, key: Any = None
 ) -> tuple[Array, Layers | list[Array]]:
-    """The outputs of the network `[n, k]`, and its tangent features: its gradients where they have no structure."""
-    if not is_structured(program):
-        y = evaluate(program, params, x, key)
-        function = partial(_evaluated, program, key)
-        differentiate = gradients_in_batch if is_coupled(program) else gradients
-        return y.reshape(y.shape[0], -1), differentiate(function, params, x, outputs)
+    """The outputs of the network `[n, k]`, and tangent features of those with these (flat) indices."""
+    if is_structured(program):
+        y, inputs, deltas = _tapes(program, params, x, outputs, key)
+        return y, _layers(program, inputs, deltas)
+    y = evaluate(program, params, x, key)
+    differentiate = gradients_in_batch if is_coupled(program) else gradients
+    return y.reshape(y.shape[0], -1), differentiate(partial(_evaluated, program, key), params, x, outputs)
+
+
+def _tapes(program: Program, params: Any, x: Any, outputs: Array, key: Any = None) -> tuple[Array, Tape, Tape]:
+    """The outputs, what each linear layer is given `[n, ...]`, and the derivatives in what it makes `[c, n, ...]`."""
     made = jax.eval_shape(lambda: _recorded(program, params, x, key, None)[1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _part(made, "h"))
 
@@ -105,8 +114,7 @@ def output_and_features(
     def delta(cotangent: Array) -> Tape:
         return pull(jnp.broadcast_to(cotangent, y.shape))[0]
 
-    deltas = jax.vmap(delta, out_axes=-1)(one_hot(outputs, y[0]))
-    return y, _layers(program, inputs, deltas)
+    return y, inputs, jax.vmap(delta)(one_hot(outputs, y[0]))
 
 
 def _evaluated(program: Program, key: Any, params: Any, x: Any) -> Array:
@@ -158,82 +166,77 @@ def _layers(program: Program, inputs: Tape, deltas: Tape) -> Layers:
     return {called[owner]: _layer(program, uses, inputs, deltas) for owner, uses in uses_by_owner(program).items()}
 
 
-def _layer(program: Program, uses: list[Var], inputs: Tape, deltas: Tape) -> Layer | Layers:
+def _layer(program: Program, uses: list[Var], inputs: Tape, deltas: Tape) -> Any:
     op = uses[0].op
     if isinstance(op, Repeat):
         index = program.index[uses[0]]
-        return jax.vmap(lambda z, d: _layers(op.body, z, d))(inputs[index], deltas[index])
-    parts = [_use(use, inputs[program.index[use]], deltas[program.index[use]]) for use in uses]
-    biases = [part.bias for part in parts if part.bias is not None]
-    z, delta = (jnp.concatenate(arrays, axis=1) for arrays in zip(*(part[:2] for part in parts), strict=True))
-    return Layer(z, delta, sum(biases[1:], biases[0]) if biases else None)
+        return jax.vmap(lambda z, d: _layers(op.body, z, d), (0, 1))(inputs[index], deltas[index])
+    biased = any(isinstance(use.op, Linear) and use.op.has_bias for use in uses)
+    parts = [_use(use, biased, inputs[program.index[use]], deltas[program.index[use]]) for use in uses]
+    layer = Layer(
+        jnp.concatenate([part.z for part in parts], axis=1),
+        jnp.concatenate([part.delta for part in parts], axis=2),
+    )
+    return layer if factors_are_cheaper(layer) else gradient_of(layer)
 
 
-def _use(var: Var, z: Array, delta: Array) -> Layer:
+def _use(var: Var, biased: bool, z: Array, delta: Array) -> Layer:
     assert isinstance(var.op, Linear)
     if isinstance(var.op, Conv):
-        taken = patches(z, var.op.window, var)
+        taken = jax.lax.optimization_barrier(patches(z, var.op.window, var))  # gathered once, not in every product
         z = taken.reshape(*taken.shape[:2], -1)
     z = z.reshape(z.shape[0], -1, z.shape[-1])
-    delta = delta.reshape(*z.shape[:2], *delta.shape[-2:])
-    bias = in_dtype(var.op.sigma_b, z) * jnp.sum(delta, axis=1) if var.op.has_bias else None
-    return Layer(in_dtype(var.op.sigma_w, z) / math.sqrt(z.shape[-1]) * z, delta, bias)
+    delta = jnp.moveaxis(delta.reshape(delta.shape[0], *z.shape[:2], delta.shape[-1]), 0, 1)
+    scaled = in_dtype(var.op.sigma_w, z) / math.sqrt(z.shape[-1]) * z
+    if biased:
+        scaled = jnp.pad(scaled, ((0, 0), (0, 0), (0, 1)), constant_values=in_dtype(var.op.sigma_b, z))
+    return Layer(scaled, delta)
+
+
+def factors_are_cheaper(layer: Layer) -> bool:
+    """Is it cheaper to compare all pairs of positions than to form gradients and compare these?"""
+    (t, d), k = layer.z.shape[1:], layer.delta.shape[-1]
+    return t**2 * (d + k) < d * k * (1 + 2 * t / PARTNERS)
+
+
+def gradient_of(layer: Layer) -> Gradient:
+    """The gradient that these are the factors of."""
+    return Gradient(jnp.einsum("rtd,rctk->rdck", layer.z, layer.delta, precision=HIGHEST))
 
 
 def rows(layers: Any, kept: slice, axis: int = 0) -> Any:
     """The features of some of the samples."""
-    if isinstance(layers, list):
-        return [leaf[kept] for leaf in layers]
-    at = (slice(None),) * axis + (kept,)
-    return {
-        name: jax.tree.map(lambda a: a[at], item) if isinstance(item, Layer) else rows(item, kept, axis + 1)
-        for name, item in layers.items()
-    }
+    if not isinstance(layers, dict):
+        return jax.tree.map(lambda a: a[(slice(None),) * axis + (kept,)], layers)
+    return {name: rows(item, kept, axis + isinstance(item, dict)) for name, item in layers.items()}
 
 
 @partial(jax.jit, static_argnums=2)
-def contract(a: Any, b: Any, crossed: bool) -> Array:
-    """The tangent kernel of two blocks of samples, `[r1, r2, c]`, or `[r1, r2, c1, c2]` if `crossed` (F4)."""
+def contract(a: Any, b: Any, axes: int) -> Array:
+    """The tangent kernel of two blocks of samples (F4), with `axes` as for `inner_products`."""
     if isinstance(a, list):
-        return inner_products(a, b, crossed)
+        return inner_products(a, b, axes)
+    if isinstance(a, Layer):
+        return by_pairs(a, b, axes)
+    if isinstance(a, Gradient):
+        return by_gradients(a, b, axes)
     parts = []
     for name, one in a.items():
-        if isinstance(one, Layer):
-            parts.append(_contract_layer(one, b[name], crossed))
+        if isinstance(one, dict):
+            parts.append(jnp.sum(jax.lax.map(lambda pair: contract(*pair, axes), (one, b[name])), axis=0))
         else:
-            parts.append(jnp.sum(jax.lax.map(lambda pair: contract(*pair, crossed), (one, b[name])), axis=0))
+            parts.append(contract(one, b[name], axes))
     return sum(parts[1:], parts[0])
 
 
-def _contract_layer(a: Layer, b: Layer, crossed: bool) -> Array:
-    rule = _by_pairs if pairs_are_cheaper(a, b, crossed) else _by_gradients
-    theta = rule(a, b, crossed)
-    if a.bias is None:
-        return theta
-    spec = "rkc,sko->rsco" if crossed else "rkc,skc->rsc"
-    return theta + jnp.einsum(spec, a.bias, b.bias, precision=HIGHEST)
+def by_gradients(a: Gradient, b: Gradient, axes: int) -> Array:
+    """What a weight adds to the kernel, from its gradients."""
+    one, two = ([own.w if axes == 0 else jnp.moveaxis(own.w, 2, 1)] for own in (a, b))
+    return inner_products(one, two, axes)
 
 
-def pairs_are_cheaper(a: Layer, b: Layer, crossed: bool) -> bool:
-    """Is it cheaper to compare all pairs of positions than to form the gradients of the weight?"""
-    (r1, t1, d), (r2, t2, _) = a.z.shape, b.z.shape
-    k, c = a.delta.shape[-2:]
-    outputs = c * b.delta.shape[-1] if crossed else c
-    pairs = r1 * r2 * t1 * t2 * (d + k * outputs)
-    gradients = (r1 * t1 + r2 * t2) * d * k * c + r1 * r2 * d * k * outputs
-    fits = r1 * r2 * t1 * t2 * (1 + outputs) <= BLOCK_NUMBERS
-    return pairs < gradients and (fits or (r1 + r2) * d * k * c > BLOCK_NUMBERS)
-
-
-def _by_pairs(a: Layer, b: Layer, crossed: bool) -> Array:
+def by_pairs(a: Layer, b: Layer, axes: int) -> Array:
+    """What a weight adds to the kernel, from all pairs of positions."""
     inner = jnp.einsum("rtd,sud->rtsu", a.z, b.z, precision=HIGHEST)
-    if crossed:
-        outer = jnp.einsum("rtkc,suko->rtsuco", a.delta, b.delta, precision=HIGHEST)
-        return jnp.einsum("rtsu,rtsuco->rsco", inner, outer, precision=HIGHEST)
-    outer = jnp.einsum("rtkc,sukc->rtsuc", a.delta, b.delta, precision=HIGHEST)
-    return jnp.einsum("rtsu,rtsuc->rsc", inner, outer, precision=HIGHEST)
-
-
-def _by_gradients(a: Layer, b: Layer, crossed: bool) -> Array:
-    one, two = (jnp.einsum("rtd,rtkc->rdkc", layer.z, layer.delta, precision=HIGHEST) for layer in (a, b))
-    return jnp.einsum("rdkc,sdko->rsco" if crossed else "rdkc,sdkc->rsc", one, two, precision=HIGHEST)
+    outer = jnp.einsum(PAIRS[axes], a.delta, b.delta, precision=HIGHEST)
+    return jnp.sum(jnp.expand_dims(inner, range(4, 4 + axes)) * outer, axis=(1, 3))

@@ -141,6 +141,15 @@ def scale(q1: Array, q2: Array) -> Array:
     return safe_sqrt(q1) * safe_sqrt(q2)
 
 
+def fence(form: Form) -> Form:
+    """The same, computed once and not once more for each of its readers.
+
+    XLA on CPUs fuses across an optimization barrier, but not out of a conditional, of which this takes one branch.
+    """
+    sign = form[0].ravel()[0]
+    return jax.lax.cond(sign == sign, lambda k: k, lambda k: jax.tree.map(lambda part: part * jnp.nan, k), form)
+
+
 def roots(*variances: Array) -> tuple[Array, ...]:
     """Their square roots, computed once: without the barrier each entry of a covariance would compute its own."""
     return tuple(jax.lax.optimization_barrier(safe_sqrt(q)) for q in variances)

@@ -115,6 +115,7 @@ def _conv_numbers(
         if at.within.is_equal:
             return None
         p1, p2 = ends_self(have.within, *roots(old[1 + i], old[1 + i]))
+        assert isinstance(k, Dist)
         gap = (k.self1, k.self2)[i]
         d = summed(p1 * p2 * gap + (p1 - p2) ** 2 / 2, at.within, have.within, i, i)
         return zero_at_equal(_cosine_distance(d, *ends_self(at.within, *roots(*((q1, q2)[i],) * 2))), at.within)

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from widenet.kernels import mixing, seams
-from widenet.kernels.covariance import Cov, Data, Dist, Features, Form, between, ends, restrict, roots
+from widenet.kernels.covariance import Cov, Data, Dist, Features, Form, between, ends, fence, restrict, roots
 from widenet.kernels.distance_positions import pooled, pooled_within
 from widenet.kernels.inputs import covariance_of, distance_of
 from widenet.kernels.layout import equal, every
@@ -164,7 +164,7 @@ class _Sums(NamedTuple):
         # shifts of whole blocks, and within each those by less than a block; some of the first, or of all, at a time
         outer = _grid(sizes if whole else coarse)
         inner = _grid([1] * len(sizes) if whole else self.blocks.sizes)
-        at_once = len(inner) * count * n1 * n2
+        at_once = len(inner) * max(len(stage.layout) for stage in self.body.stages) * n1 * n2
         groups = max(g for g in range(1, len(outer) + 1) if len(outer) % g == 0 and (g == 1 or g * at_once <= AT_ONCE))
         copies = groups * len(inner)
 
@@ -173,6 +173,7 @@ class _Sums(NamedTuple):
             made = self._at(k, fine.reshape(copies, -1).T, distance)
             if whole:
                 return jax.tree.map(jnp.add, total, made), None
+            made = fence(made)  # slices of what is computed on the way would be slow
             split = (_by_blocks(part, coarse, self.blocks.sizes, groups) for part in made if part is not None)
             parts = iter([_onto(old, by, new) for old, new in zip(jax.tree.leaves(total), split, strict=True)])
             return jax.tree.map(lambda _: next(parts), total), None
@@ -195,7 +196,7 @@ class _Sums(NamedTuple):
             own = (context.own[:, None] & (by == 0).all(0)[:, None]).reshape(n1, -1)
         given = _shifted(k, self.start.u, seams.Shifts(by, self.x.positions))
         shifts = seams.Shifts(jnp.repeat(by, n2, axis=1), self.x.positions)
-        made = carry_out(self.body, {self.start: given}, Context(self.body.at, own=own, shifts=shifts))
+        made: Any = carry_out(self.body, {self.start: given}, Context(self.body.at, own=own, shifts=shifts))
         if distance:
             if isinstance(made, Data):
                 made = distance_of(made, self.body.at, self.planner.mode.ntk, own)
@@ -225,10 +226,14 @@ def _by_blocks(part: Array, coarse: tuple[int, ...], blocks: tuple[int, ...], gr
             for a in range(blocks[axis]):
                 for i in range(blocks[axis]):
                     further = (*key, int(a + i >= blocks[axis]))
-                    term = jnp.take(jnp.take(value, i, shift), a, inside)
+                    term = _index(_index(value, i, shift), a, inside)
                     step[further] = step[further] + term if further in step else term
         sums = step
     return {key: value.reshape(math.prod(coarse), n1, groups, -1) for key, value in sums.items()}
+
+
+def _index(x: Array, i: int, axis: int) -> Array:
+    return jax.lax.index_in_dim(x, i, axis, keepdims=False)
 
 
 def _onto(total: Array, by: Array, parts: dict[Any, Array]) -> Array:
@@ -247,7 +252,7 @@ def _plane_of_pairs(coarse: tuple[int, ...]) -> np.ndarray:
     return (shift * len(at) + np.arange(len(at))[:, None]).ravel()
 
 
-def _shifted(k: Form, start: Var, shifts: seams.Shifts) -> Form:
+def _shifted(k: Any, start: Var, shifts: seams.Shifts) -> Form:
     """The second samples replaced by shifted copies of them all, `[copies n2]`."""
     source = shifts.source(start.positions)  # [copies, P]
     p = source.shape[1]

@@ -4,6 +4,7 @@ from widenet.scale.cholesky import cholesky, stored_cholesky
 from widenet.scale.cluster import dask
 from widenet.scale.conjugate_gradients import conjugate_gradients, nystrom
 from widenet.scale.devices import devices
+from widenet.scale.eigenpro import EigenPro, eigenpro
 from widenet.scale.gp import gp
 from widenet.scale.kernel import kernel, serial
 from widenet.scale.processes import processes
@@ -14,6 +15,7 @@ from widenet.scale.tiles import CorruptTileError, Tiles
 __all__ = [
     "KERNELS",
     "CorruptTileError",
+    "EigenPro",
     "KernelStore",
     "Solution",
     "Tiles",
@@ -21,6 +23,7 @@ __all__ = [
     "conjugate_gradients",
     "dask",
     "devices",
+    "eigenpro",
     "gp",
     "kernel",
     "nystrom",

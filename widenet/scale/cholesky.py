@@ -12,7 +12,7 @@ from scipy.linalg import solve_triangular
 
 from widenet.progress import progress
 from widenet.scale.solution import Solution, Solver, not_positive, system
-from widenet.scale.tiles import UPPER, Tile, Tiles
+from widenet.scale.tiles import UPPER, Tile, Tiles, check_room
 
 
 def cholesky(k: Tiles, b: Any, noise: float = 0.0) -> Solution:
@@ -56,6 +56,7 @@ def stored_cholesky(path: str | Path) -> Solver:
 def _factor(k: Tiles, noise: float, path: Path) -> Tiles:
     r = _open(k, noise, path)
     r.remove_corrupt()
+    check_room(path, r.missing_bytes())
     todo = [tile for tile in r.plan() if not r.has(tile)]
     row, panel, diagonal = -1, np.zeros((0, 0)), np.zeros((0, 0))
     for tile in progress(todo, "Cholesky tiles", len(todo)):

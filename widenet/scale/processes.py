@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
 
 from widenet.memory import VARIABLE, budget
-from widenet.scale.kernel import Engine, Job
+from widenet.scale.kernel import Engine, Job, Packed
 from widenet.scale.tiles import Tile
 
 ATTEMPTS = 3  # workers that one tile may kill
@@ -64,7 +64,7 @@ def _compute(idle: SimpleQueue[_Worker], tile: Tile) -> Tile:
 class _Worker:
     """A process that computes tiles, started when it is needed."""
 
-    def __init__(self, packed: tuple[str, bytes], share: int) -> None:
+    def __init__(self, packed: Packed, share: int) -> None:
         self.packed, self.share = packed, share
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from widenet.program.fingerprint import fingerprint
 from widenet.program.samples import Samples, checked
 from widenet.program.show import show
 from widenet.program.trace import Net, trace
-from widenet.scale.tiles import FULL, SYMMETRIC, Health, Tile, Tiles, optional
+from widenet.scale.tiles import FULL, SYMMETRIC, Health, Tile, Tiles, check_room, optional
 
 KERNELS = ("nngp", "ntk")
 SIDE = 1000  # rows and columns of a tile if nobody says: 8 MB in float64
@@ -28,7 +29,7 @@ PARTS = ("x", "mask", "graph")  # of samples
 class KernelStore:
     """NNGP and NTK on disk; `.nngp` and `.ntk` are matrices of tiles.  Made by `kernel`, opened by `KernelStore.open`.
 
-    spec: hashes of the network and of the data, dtype, which kernels, and the side of a tile.
+    spec: hashes of the network and of the data, dtype, which kernels, how they are integrated, and the side of a tile.
     """
 
     path: Path
@@ -39,11 +40,8 @@ class KernelStore:
     def open(cls, path: str | Path) -> KernelStore:
         """The store at `path`.  Raises: FileNotFoundError if there is none."""
         path = Path(path)
-        spec = (
-            optional("zarr").open_group(str(path), mode="r").attrs.get(OWNER)
-            if (path / "zarr.json").is_file()
-            else None
-        )
+        found = path / "zarr.json"
+        spec = json.loads(found.read_text()).get("attributes", {}).get(OWNER) if found.is_file() else None
         if spec is None:
             raise FileNotFoundError(
                 f"{path} holds no kernels; make it with widenet kernel DATA --net ... --store {path}."
@@ -92,6 +90,14 @@ class KernelStore:
         done = [tile for tile in plan if tile not in corrupt | missing]
         return Health(done, sorted(missing), sorted(corrupt))
 
+    def missing_bytes(self) -> float:
+        """What the tiles that are not there will take."""
+        return sum(k.missing_bytes() for k in self.kernels.values())
+
+    def identity(self) -> str:
+        """A hash of `spec`: stores with equal ones are the same computation."""
+        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+
     def data(self, which: str, rows: slice) -> Any:
         """Rows of the data `x1` or `x2`, as the readings take them; `side` of them, the last one repeated."""
         group = optional("zarr").open_group(str(self.path / which), mode="r")
@@ -104,7 +110,7 @@ def _padded(rows: np.ndarray, side: int) -> np.ndarray:
 
 
 def open_or_make(
-    path: Path, net: Net, x1: Any, x2: Any, *, tile: int | None, get: tuple[str, ...], resume: bool
+    path: Path, net: Net, x1: Any, x2: Any, *, tile: int | None, asked: dict[str, Any], resume: bool
 ) -> KernelStore:
     """The store of these kernels: a new one, or the one that is there if `resume`.
 
@@ -112,7 +118,7 @@ def open_or_make(
     """
     if path.exists() and not resume:
         raise FileExistsError(f"{path} exists and is kept; complete it with resume=True (--resume), or name another.")
-    spec = _spec(net, x1, x2, tile, get)
+    spec = _spec(net, x1, x2, tile) | asked
     if not path.exists():
         _make(path, spec, x1, x2)
     found = KernelStore.open(path)
@@ -120,13 +126,12 @@ def open_or_make(
     return found
 
 
-def _spec(net: Net, x1: Any, x2: Any, tile: int | None, get: tuple[str, ...]) -> dict[str, Any]:
+def _spec(net: Net, x1: Any, x2: Any, tile: int | None) -> dict[str, Any]:
     parts = _parts(x1) if x2 is None else _parts(x1) + _parts(x2)
     return {
         "program": fingerprint(trace(net, x1.shape)),
         "data": _hash(parts),
         "dtype": np.result_type(x1.dtype, (x1 if x2 is None else x2).dtype).name,
-        "kernels": list(get),
         "tile": tile or min(SIDE, max(len(x1), len(x1 if x2 is None else x2))),
         "shape": [len(x1), len(x1 if x2 is None else x2)],
         "network": show(net, x1.shape).splitlines(),
@@ -148,9 +153,11 @@ def _hash(parts: list[np.ndarray | None]) -> str:
 
 def _make(path: Path, spec: dict[str, Any], x1: Any, x2: Any) -> None:
     """A store under another name, then renamed: whole or not there, and whoever is first makes it."""
+    check_room(path, sum(part.nbytes for part in _parts(x1) + ([] if x2 is None else _parts(x2)) if part is not None))
     building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         _fill(building, spec, x1, x2)
+        check_room(path, KernelStore.open(building).missing_bytes())
         building.chmod(0o755)
         building.rename(path)
     except OSError:
@@ -185,6 +192,8 @@ def _check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> No
         "data": f"other data (of shape {found['shape']})",
         "dtype": f"dtype {found['dtype']}, not {wanted['dtype']}",
         "kernels": f"the kernels {found['kernels']}, not {wanted['kernels']}",
+        "points": f"integrals with {found['points']} points, not {wanted['points']}",
+        "scramble": f"integrals with points of scramble {found['scramble']}, not {wanted['scramble']}",
         "tile": f"tiles of side {found['tile']}, not {wanted['tile']} (leave tile out to keep them)",
     }
     different = [text for key, text in names.items() if found[key] != wanted[key]]

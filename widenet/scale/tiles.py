@@ -6,7 +6,9 @@ A tile is there exactly when its file is: Zarr writes another name first and ren
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -48,6 +50,17 @@ def optional(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError:
         raise ModuleNotFoundError(f'kernels on disk need {name}: pip install "widenet[scale]"') from None
+
+
+def check_room(path: Path, needed: float) -> None:
+    """Raise an OSError unless the disk of the store at `path` has room for so many bytes."""
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"{path} is to take {in_words(needed)} more, and its disk has {in_words(free)} free: free the rest, use "
+            "another disk, or compute in float32, which takes half as much",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +159,8 @@ class Tiles:
             raise OSError(
                 error.errno,
                 f"tile {tile} of {self.path} could not be written ({error.strerror}); {self.done()} of "
-                f"{len(self.plan())} tiles are kept: free {in_words(self.missing_bytes())} on that disk or move the "
-                "store to another, then resume",
+                f"{len(self.plan())} tiles are kept: free at least {in_words(self.missing_bytes())} on that disk, or "
+                "move the store to another, then resume",
             ) from error
 
     def read(self, tile: Tile) -> np.ndarray:

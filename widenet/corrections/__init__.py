@@ -1,0 +1,23 @@
+"""Reading 4: the 1/width expansion of multilayer perceptrons, and its measurement on any network."""
+
+from widenet.corrections.aspect import optimal_aspect_ratio
+from widenet.corrections.edgeworth import edgeworth, one_hidden_cumulants
+from widenet.corrections.ensembles import LowRank
+from widenet.corrections.estimators import Estimate, empirical_finite_width, extrapolate_width
+from widenet.corrections.four_point import FourPoint, four_point
+from widenet.corrections.recursion import finite_width
+from widenet.corrections.result import Corrections
+
+__all__ = [
+    "Corrections",
+    "Estimate",
+    "FourPoint",
+    "LowRank",
+    "edgeworth",
+    "empirical_finite_width",
+    "extrapolate_width",
+    "finite_width",
+    "four_point",
+    "one_hidden_cumulants",
+    "optimal_aspect_ratio",
+]
