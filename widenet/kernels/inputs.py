@@ -140,6 +140,9 @@ def distance_of(form: Data | Features, at: Places, ntk: bool, own: Array | None)
     if not within.is_equal:  # of both at once: half as much to compile
         self1, self2 = jnp.split(position_distances(jnp.concatenate([x1, x2]), within), [x1.shape[0]], axis=1)
         known = within.take(self1, layout) if within.union(layout) is within else None
+    if known is None and own is not None and layout.kind == "all":  # where samples meet themselves, much may be near
+        unknown = jnp.zeros((len(layout), x1.shape[0]), x1.dtype)
+        known = jax.lax.cond(own.any(), lambda: position_distances(x1, layout), lambda: unknown)
     out = Dist(cosine_distances(x1, x2, known, own, layout), self1, self2, None, q1, q2)
     return out._replace(ntk=_tangent(form, between(out, layout).cross, layout)) if ntk else out
 
