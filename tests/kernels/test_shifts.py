@@ -86,7 +86,7 @@ def test_shifts_give_what_all_pairs_give(name, all_pairs):
         (conv(stride=2), wn.relu),  # of 5 positions
         (wn.conv_transpose(window=2, stride=2, **LAYER), wn.relu),
         (wn.dense(**LAYER), wn.relu),
-        (conv(), wn.relu, wn.self_attention(**LAYER), wn.relu),
+        (conv(), wn.relu, wn.self_attention(scaling="linear"), wn.relu),
     ],
 )
 def test_what_shifts_do_not_fit_is_computed_at_all_pairs(layers):

@@ -109,7 +109,9 @@ def _rows(program: Program, plan: Any, depth: int = 0) -> list[Row]:
     for stage in plan.stages:
         if stage.step.copies:
             within = _rows(program, stage.step.body(stage.at)._replace(stages=_carried(stage)))
-            made += [row._replace(formed=f"{row.formed}, {stage.step.copies} shifts") for row in within]
+            by_shifts = stage.step.body(stage.at).stages[-1].pair != stage.pair
+            shifts = f", {stage.step.copies} shifts" if by_shifts else ""
+            made += [row._replace(formed=row.formed + shifts) for row in within]
         made.append(_row(called, stage, depth))
         if isinstance(stage.pair.u.op, Repeat):
             made += _rows(stage.pair.u.op.body, stage.step.body(stage.at), depth + 1)
@@ -118,7 +120,7 @@ def _rows(program: Program, plan: Any, depth: int = 0) -> list[Row]:
 
 def _carried(stage: Stage) -> tuple[Stage, ...]:
     """What is carried out for each shift, without what is given."""
-    given = {need.pair for need in stage.step.needs}
+    given = {need.pair for need in stage.step.needs} | {stage.pair}
     return tuple(inner for inner in stage.step.body(stage.at).stages if inner.pair not in given)
 
 

@@ -169,6 +169,8 @@ def _inside(stage: Stage, mode: Mode, n1: int, n2: int) -> Cost:
     if isinstance(op, Repeat):
         once = cost(body, mode, n1, n2, 0)
         return Cost(once.numbers, op.times * once.seconds, once.compiled)
+    if body.stages[-1].pair == stage.pair:  # without shifts
+        return cost(body, mode, n1, n2, 0)
     at_once = int(min(stage.step.copies, max(1, AT_ONCE // (entries(body, mode) * n1 * n2))))
     once = cost(body, mode, n1, n2 * at_once, 0)
     return Cost(once.numbers, stage.step.copies / at_once * once.seconds, once.compiled)
