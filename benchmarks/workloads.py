@@ -111,8 +111,8 @@ KERNELS = {
         **{"shape": (8, 8, 1), "digits": True},
     ),
     "wrn28": Workload(  # the least work is that at the offsets that its strides leave
-        *("WRN-28-1", "wrn28", 2, 2, per_pair(6 * 64**2, 0.76e6)),
-        **{"shape": (32, 32, 3), "shape_quick": (4, 4, 3)},
+        *("WRN-28-1", "wrn28", 8, 2, per_pair(6 * 64**2, 0.76e6)),
+        **{"shape": (32, 32, 3), "shape_quick": (4, 4, 3), "n_peer": 2},
     ),
     "attention": Workload(
         *("attention, relu, pool", "attention", 64, 8, per_pair(2 * 64 * 32**2, 32**2)), shape=(32, 64)

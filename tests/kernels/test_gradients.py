@@ -49,9 +49,10 @@ def test_gradients_in_scales_and_parameters_agree_with_finite_differences(name, 
 
     jacobian = jax.jit(jax.jacfwd(function))(PARAMETERS)
     jitted = jax.jit(function)
-    for i, move in enumerate(1e-5 * np.eye(3)):
-        difference = (jitted(PARAMETERS + move) - jitted(PARAMETERS - move)) / 2e-5
-        tolerance = 1e-4 if name == "elu" else 2e-6  # its integrals near equal samples are noisy to finite differences
+    # the integrals of elu near equal samples are noisy to finite differences
+    step, tolerance = (1e-3, 1e-4) if name == "elu" else (1e-5, 2e-6)
+    for i, move in enumerate(step * np.eye(3)):
+        difference = (jitted(PARAMETERS + move) - jitted(PARAMETERS - move)) / (2 * step)
         np.testing.assert_allclose(jacobian[..., i], difference, rtol=tolerance, atol=tolerance)
 
 

@@ -10,6 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from widenet import predict
+from widenet.predict import arrays, cholesky
 
 RNG = np.random.default_rng(0)
 X, X_TEST = RNG.normal(size=(12, 3)), RNG.normal(size=(5, 3))
@@ -94,6 +95,51 @@ def test_a_kernel_that_is_singular_to_rounding_is_helped_with_a_warning():
 def test_an_indefinite_kernel_names_its_smallest_eigenvalue():
     with pytest.raises(ValueError, match=r"smallest eigenvalue is -1.*add noise"):
         predict.gp(np.diag([1.0, 1.0, -1.0]), np.zeros(3), np.ones((1, 3)))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(cholesky, "BLOCK", 5)
+    monkeypatch.setattr(arrays, "TILE", 5)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_factor_in_blocks_is_that_of_numpy():
+    made = cholesky.factor(K.copy(), 0.1)
+    lower = np.linalg.cholesky(K + 0.1 * np.eye(12))
+    np.testing.assert_allclose(np.tril(made.lower), lower, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(made.solve(Y), np.linalg.solve(K + 0.1 * np.eye(12), Y), rtol=1e-10)
+    np.testing.assert_allclose(made.whiten(Y), np.linalg.solve(lower, Y), rtol=1e-10)
+    assert made.log_determinant() == pytest.approx(np.linalg.slogdet(K + 0.1 * np.eye(12))[1], rel=1e-12)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_factorization_that_failed_begins_again_from_the_kernel():
+    basis = np.linalg.qr(RNG.normal(size=(12, 12)))[0]
+    singular = basis @ np.diag(np.r_[-1e-11, np.linspace(1, 2, 11)]) @ basis.T
+    singular = (singular + singular.T) / 2
+    with pytest.warns(UserWarning, match="singular to rounding"):
+        made = cholesky.factor(singular.copy())
+    lower = np.tril(made.lower)
+    assert made.jitter > 0
+    np.testing.assert_allclose(lower @ lower.T, singular + made.jitter * np.eye(12), rtol=0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_gram_matrices_are_copied_and_checked_in_every_tile():
+    asymmetric, bad = K.copy(), K.copy()
+    asymmetric[11, 1] += 1e-3
+    bad[7, 8] = bad[8, 7] = np.inf
+    with pytest.raises(ValueError, match="not symmetric"):
+        arrays.gram_matrix(asymmetric)
+    with pytest.raises(ValueError, match="NaN or infinite values in rows 7, 8"):
+        arrays.gram_matrix(bad)
+    made = arrays.gram_matrix(K.astype(np.float32))
+    assert made.dtype == np.float64
+    np.testing.assert_array_equal(made, K.astype(np.float32))
+    before = K.copy()
+    predict.gp(K, Y, K_TEST, PRIOR, noise=0.1)
+    np.testing.assert_array_equal(K, before)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,24 @@ def angle(q1: Array, q2: Array, d: Array) -> tuple[Array, Array]:
     return _angle(q1, q2, d)
 
 
+@jax.custom_jvp
+def arcsine(x: Array, cosine: Array) -> Array:
+    """arcsin(x), odd and to full relative accuracy, of x and sqrt(1 - x^2). (D2)
+
+    With m = 1 - sqrt(1 - x^2) = x^2 / (1 + sqrt(1 - x^2)): sqrt(2 m) P(m), where nothing is subtracted.
+    """
+    share = 1 / (1 + cosine)
+    m = x * x * share
+    return x * jnp.sqrt(2 * share) * horner(_table(m, P_SINGLE, P_DOUBLE), m)
+
+
+@arcsine.defjvp
+def _arcsine_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    """Of a point that moves along the circle: the polynomial is not differentiated."""
+    (x, cosine), (dx, dcosine) = primals, tangents
+    return arcsine(x, cosine), cosine * dx - x * dcosine
+
+
 def half_turn(q1: Array, q2: Array, d: Array) -> Array:
     """kappa0 / 2 = E[step(u) step(v)] = (pi - theta) / (2 pi). (D3)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from widenet.activations.arccos import arcsine
 from widenet.activations.numerics import determinant, horner
 
 Params = Sequence[Any]
@@ -34,13 +35,15 @@ def erf_mean(q: Array, a: Any, b: Any, c: Any) -> Array:
 
 
 def _arcsin(q1: Array, q2: Array, k: Array) -> tuple[Array, Array, Array]:
-    """arcsin(x), x = k / sqrt((1 + q1)(1 + q2)), then sqrt(1 - x^2) and sqrt((1 + q1)(1 + q2)).
+    """arcsin(x), x = k / sqrt((1 + q1)(1 + q2)), then sqrt(1 - x^2) and (q1 q2 - k^2) / ((1 + q1)(1 + q2)).
 
     1 - x^2 = 1/A1 + q1/(A1 A2) + (q1 q2 - k^2)/(A1 A2), A_i = 1 + q_i: a sum of positive terms.
     """
-    scale = jnp.sqrt(1 + q1) * jnp.sqrt(1 + q2)
-    cosine = jnp.sqrt(1 / (1 + q1) + q1 / (1 + q1) / (1 + q2) + determinant(q1, q2, k, scale))
-    return jnp.arctan2(k / scale, cosine), cosine, scale
+    unit1, unit2 = 1 / jnp.sqrt(1 + q1), 1 / jnp.sqrt(1 + q2)  # divided once for a row, not for each entry
+    unit = unit1 * unit2
+    inner = determinant(q1, q2, k, unit)
+    cosine = jnp.sqrt(unit1**2 + q1 * unit**2 + inner)
+    return arcsine(k * unit, cosine), cosine, inner
 
 
 def gelu_dual(q1: Array, q2: Array, k: Array) -> Array:
@@ -48,8 +51,9 @@ def gelu_dual(q1: Array, q2: Array, k: Array) -> Array:
 
     phi(u) = u Phi(u), x = k / sqrt(A1 A2).  Source: Tsuchida et al. 2021 (without this form); widenet.
     """
-    angle, cosine, scale = _arcsin(q1, q2, k)
-    rest = determinant(q1, q2, k, jnp.sqrt(scale)) + k / scale * k * (1 / (1 + q1) + 1 / (1 + q2))
+    angle, cosine, inner = _arcsin(q1, q2, k)
+    root1, root2 = jnp.sqrt(1 + q1), jnp.sqrt(1 + q2)
+    rest = inner * (root1 * root2) + k * (1 / root1) * (k * (1 / root2)) * (1 / (1 + q1) + 1 / (1 + q2))
     return k / 4 + (k * angle + rest / cosine) / (2 * np.pi)
 
 

@@ -51,10 +51,10 @@ def two_slopes_distance(gap: Array, a: Any, b: Any) -> tuple[Array, Array]:
     gap' = (a b gap + (b - a)^2 (1 - kappa_1) / 2) / ((a^2 + b^2) / 2),  slope = a b + (b - a)^2 kappa_0 / 2.
     """
     excess, _, kappa_0 = arc_cosine(gap)
-    norm, jump = (a**2 + b**2) / 2, (b - a) ** 2 / 2
+    norm, jump = jnp.asarray((a**2 + b**2) / 2), (b - a) ** 2 / 2
     # kappa_1 - cos is the excess for an acute angle, kappa_1 itself for an obtuse one: neither form cancels
     turned = jnp.where(gap <= 1, norm * gap, (a + b) ** 2 / 2 - a * b * (2 - gap)) - jump * excess
-    return ratio(turned, jnp.asarray(norm)), a * b + jump * kappa_0
+    return turned * ratio(jnp.ones_like(norm), norm), a * b + jump * kappa_0
 
 
 def two_levels_distance(gap: Array, a: Any, b: Any) -> tuple[Array, Array]:

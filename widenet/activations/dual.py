@@ -39,7 +39,12 @@ def second_moment(phi: Activation, q: Array) -> Array:
     """
     (q,) = _floats(q)
     phi = with_dtype(phi, q.dtype)
-    return mean(square(phi), q) if phi.closed is None else phi.closed(q, q, q, *phi.params)
+    if phi.closed is None:
+        return mean(square(phi), q)
+    if phi.distance is None:
+        return phi.closed(q, q, q, *phi.params)
+    one = jnp.ones((), q.dtype)  # homogeneous, of degree 1 or, if it jumps, 0
+    return phi.closed(one, one, one, *phi.params) * (q if phi.continuous else jnp.ones_like(q))
 
 
 def dual(phi: Activation, q1: Array, q2: Array, k: Array) -> Array:

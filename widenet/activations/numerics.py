@@ -40,7 +40,7 @@ def correlation(q1: Array, q2: Array, k: Array) -> Array:
     return c - jax.lax.stop_gradient(c - jnp.clip(c, -1, 1))  # beyond 1 by rounding only: Cauchy-Schwarz
 
 
-def determinant(q1: Array, q2: Array, k: Array, scale: Array) -> Array:
-    """(q1 q2 - k^2) / scale^2 >= 0, exactly 0 at q1 = q2 = |k|: (q - k)(q + k) - delta^2, q +- delta = q1, q2."""
+def determinant(q1: Array, q2: Array, k: Array, unit: Array) -> Array:
+    """(q1 q2 - k^2) unit^2 >= 0, exactly 0 at q1 = q2 = |k|: (q - k)(q + k) - delta^2, q +- delta = q1, q2."""
     middle, delta = (q1 + q2) / 2, (q1 - q2) / 2
-    return at_least_zero((middle - k) / scale * ((middle + k) / scale) - (delta / scale) ** 2)
+    return at_least_zero((middle - k) * unit * ((middle + k) * unit) - (delta * unit) ** 2)

@@ -5,8 +5,11 @@ Axes are pairs of positions first, samples last: `[L, n1, n2]`, L the pairs of a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -17,8 +20,8 @@ class Cov(NamedTuple):
     """Covariances lim (1/n) sum_i u_i v_i of two variables u (left) and v (right)."""
 
     cross: Array  # u(x1) with v(x2): [L, n1, n2]
-    self1: Array  # u(x) with v(x), x a row of x1: [L, n1]
-    self2: Array
+    self1: Array | None  # u(x) with v(x), x a row of x1: [L, n1]; None if nobody asks
+    self2: Array | None
     ntk: Array | None  # the neural tangent kernel, of the shape of cross; None if nobody asked
 
 
@@ -30,7 +33,7 @@ class Dist(NamedTuple):
     """
 
     cross: Array  # between x1 and x2: [L, n1, n2]
-    self1: Array | None  # between positions of one sample: [L, n1]; None for equal positions (zero)
+    self1: Array | None  # between positions of one sample, at pairs of their own: [L', n1]; None for equal positions
     self2: Array | None
     ntk: Array | None
     q1: Array  # variances: [P, n1], [P, n2]
@@ -51,7 +54,21 @@ class Data(NamedTuple):
     x2: Array
 
 
-Form = Cov | Dist | Mean | Data
+@partial(jax.tree_util.register_dataclass, data_fields=("x1", "x2"), meta_fields=("ages",))
+@dataclass(frozen=True)
+class Features:
+    """Features `[n, P, f]` of a variable that is linear in the data: K = x1 . x2 / f, never formed (A4).
+
+    ages: Theta weighs each feature by the number of layers above it that have a weight, a bias its own included:
+    (how many features, their age), from the first on.
+    """
+
+    x1: Array
+    x2: Array
+    ages: tuple[tuple[int, int], ...]
+
+
+Form = Cov | Dist | Mean | Data | Features
 
 
 def ends(layout: Layout, q1: Array, q2: Array) -> tuple[Array, Array]:
@@ -64,16 +81,26 @@ def ends_self(layout: Layout, qa: Array, qb: Array) -> tuple[Array, Array]:
     return layout.at_left(qa), layout.at_right(qb)
 
 
-def restrict(form: Form, have: Layout, want: Layout) -> Form:
-    """From some pairs of positions to fewer."""
-    if have is want or isinstance(form, (Data, Mean)):
+def restrict(form: Form, have: tuple[Layout, Layout], want: tuple[Layout, Layout]) -> Form:
+    """From some pairs of positions, between samples and within one, to fewer."""
+    if isinstance(form, (Data, Features, Mean)):
         return form
-    cross, self1, self2, ntk = (None if part is None else have.take(part, want) for part in form[:4])
+
+    def take(part: Array | None, i: int) -> Array | None:
+        return None if part is None else have[i].take(part, want[i])
+
     if isinstance(form, Cov):
-        return Cov(cross, self1, self2, ntk)
-    if want.is_equal:
-        self1 = self2 = None
-    return Dist(cross, self1, self2, ntk, form.q1, form.q2)
+        return Cov(*(take(part, 0) for part in form))
+    self1, self2 = (None if want[1].is_equal else take(part, 1) for part in (form.self1, form.self2))
+    return Dist(take(form.cross, 0), self1, self2, take(form.ntk, 0), form.q1, form.q2)
+
+
+def between(form: Cov | Dist, layout: Layout) -> Cov:
+    """The covariance of samples with each other alone, in covariance form."""
+    if isinstance(form, Cov):
+        return form._replace(self1=None, self2=None)
+    p1, p2 = ends(layout, *roots(form.q1, form.q2))
+    return Cov(p1 * p2 * (1 - form.cross), None, None, form.ntk)
 
 
 def variances(cov: Cov | Dist) -> tuple[Array, Array]:
@@ -82,10 +109,10 @@ def variances(cov: Cov | Dist) -> tuple[Array, Array]:
 
 
 def as_cov(cov: Cov | Dist, layout: Layout) -> Cov:
-    """The same in covariance form."""
+    """The same in covariance form; layout: of all its parts."""
     if isinstance(cov, Cov):
         return cov
-    cross = scale(*ends(layout, cov.q1, cov.q2)) * (1 - cov.cross)
+    cross = between(cov, layout).cross
     self1, self2 = (
         q if gap is None else scale(*ends_self(layout, q, q)) * (1 - gap)
         for q, gap in ((cov.q1, cov.self1), (cov.q2, cov.self2))
@@ -112,6 +139,25 @@ def as_dist(cov: Cov | Dist, layout: Layout, own: Array | None) -> Dist:
 def scale(q1: Array, q2: Array) -> Array:
     """sqrt(q1 q2), without forming q1 q2, which leaves the range of float32 long before its root does."""
     return safe_sqrt(q1) * safe_sqrt(q2)
+
+
+def fence(form: Form) -> Form:
+    """The same, computed once and not once more for each of its readers.
+
+    XLA on CPUs fuses across an optimization barrier, but not out of a conditional, of which this takes one branch.
+    """
+    sign = form[0].ravel()[0]
+    return jax.lax.cond(sign == sign, lambda k: k, lambda k: jax.tree.map(lambda part: part * jnp.nan, k), form)
+
+
+def roots(*variances: Array) -> tuple[Array, ...]:
+    """Their square roots, computed once: without the barrier each entry of a covariance would compute its own."""
+    return tuple(jax.lax.optimization_barrier(safe_sqrt(q)) for q in variances)
+
+
+def reciprocals(*values: Array) -> tuple[Array, ...]:
+    """1 / value, and 0 where that is 0; computed once, likewise."""
+    return tuple(jax.lax.optimization_barrier(safe_divide(jnp.ones_like(v), v)) for v in values)
 
 
 def safe_sqrt(q: Array) -> Array:

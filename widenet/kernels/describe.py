@@ -13,7 +13,7 @@ from widenet.kernels.kernel import POINTS, check_options, layout_of, plan_of, pr
 from widenet.kernels.layout import Layout
 from widenet.kernels.schedule import Mode, Pair, Stage
 from widenet.memory import budget, in_words
-from widenet.program.ops import Input
+from widenet.program.ops import Input, Repeat
 from widenet.program.show import names
 from widenet.program.trace import Net, Program
 from widenet.program.var import Var
@@ -97,7 +97,7 @@ def describe(
     dtype, same, shape1 = np.dtype(dtype), shape2 is None, tuple(shape1)
     shape2 = shape1 if shape2 is None else tuple(shape2)
     program = program_of(net, shape1, readout=positions is None)
-    mode = Mode(ntk, uses_distance(program), points)
+    mode = Mode(ntk, uses_distance(program), points, variances=False)
     plan = plan_of(program, mode, layout_of(program, positions))
     samples = shape1[0], shape2[0]
     needed = needs(plan, mode, *samples, same, math.prod(shape1[1:]), dtype.itemsize)
@@ -107,11 +107,21 @@ def describe(
 def _rows(program: Program, plan: Any, depth: int = 0) -> list[Row]:
     called, made = names(program), []
     for stage in plan.stages:
+        if stage.step.copies:
+            within = _rows(program, stage.step.body(stage.at)._replace(stages=_carried(stage)))
+            by_shifts = stage.step.body(stage.at).stages[-1].pair != stage.pair
+            shifts = f", {stage.step.copies} shifts" if by_shifts else ""
+            made += [row._replace(formed=row.formed + shifts) for row in within]
         made.append(_row(called, stage, depth))
-        if stage.step.body is not None:
-            body = stage.step.body(stage.layout)
-            made += _rows(stage.pair.u.op.body, body, depth + 1)
+        if isinstance(stage.pair.u.op, Repeat):
+            made += _rows(stage.pair.u.op.body, stage.step.body(stage.at), depth + 1)
     return made
+
+
+def _carried(stage: Stage) -> tuple[Stage, ...]:
+    """What is carried out for each shift, without what is given."""
+    given = {need.pair for need in stage.step.needs} | {stage.pair}
+    return tuple(inner for inner in stage.step.body(stage.at).stages if inner.pair not in given)
 
 
 def _row(called: dict[Var, str], stage: Stage, depth: int) -> Row:

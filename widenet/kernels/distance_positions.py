@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from widenet.kernels import mixing, windows
-from widenet.kernels.covariance import Data, Dist, Form, as_cov, ends, ends_self, restrict, zero_at_equal
-from widenet.kernels.distance import (
-    blocks,
-    distance_rule,
-    first_linear,
-    from_half_distance,
-    half_distance,
+from widenet.kernels import mixing, seams, windows
+from widenet.kernels.covariance import (
+    Data,
+    Dist,
+    Form,
+    ends,
+    ends_self,
+    roots,
+    safe_divide,
+    zero_at_equal,
 )
+from widenet.kernels.distance import distance_rule, first_linear
+from widenet.kernels.inputs import UNROLLED, half_mean_square
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.position_rules import only_equal
 from widenet.kernels.rules import scalar
-from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, positions
+from widenet.kernels.schedule import Context, Need, Pair, Places, Planner, Step, positions
 from widenet.program.ops import Conv, LocalConv, Mix
 from widenet.program.var import Var
 
@@ -30,14 +36,16 @@ from widenet.program.var import Var
 @distance_rule.register
 def _conv(op: Conv, planner: Planner, u: Var) -> Step:
     x, slide = u.args[0], windows.slide_of(u, u)
-    sigmas = scalar(op.sigma_w), scalar(op.sigma_b)
-    needed = windows.taps_needed(slide)
+    sigmas = scalar(op.sigma_w), scalar(op.sigma_b) if op.has_bias else 0.0
+    needed, ntk = windows.taps_needed(slide), planner.mode.ntk
 
     def compute(context: Context, k: Form) -> Dist:
-        if isinstance(k, Data):
-            return first_linear(sigmas, _patches(k, slide), op.has_bias, context.layout, planner.mode.ntk, context.own)
-        assert isinstance(k, Dist)
-        return _conv_numbers(sigmas, k, op.has_bias, slide, context.layout, needed(context.layout))
+        if context.shifts is not None:
+            inside = seams.masks(slide, context.shifts.at(u.positions))
+            return _shifted_conv_numbers(sigmas, k, slide, inside, ntk)
+        if isinstance(k, Data) and (k.x1.shape[-1] > UNROLLED or not all(layout.is_equal for layout in context.at)):
+            return first_linear(sigmas, _patches(k, slide), op.has_bias, context.at, ntk, context.own)
+        return _conv_numbers(sigmas, k, slide, context.at, Places(*map(needed, context.at)), ntk)
 
     return Step((Need(Pair(x, x), needed),), compute, takes_data=True)
 
@@ -54,37 +62,84 @@ def _patches(data: Data, slide: windows.Slide) -> Data:
     return Data(*map(patches, data))
 
 
-@partial(jax.jit, static_argnames=("has_bias", "slide", "layout", "have"))
+class _Apart(NamedTuple):
+    """Half mean squared distances, before they are divided by the variances that they belong to."""
+
+    cross: Array  # [L, n1, n2]
+    q1: Array  # [P, n1]
+    q2: Array
+
+    @classmethod
+    def of(cls, k: Dist | Data, layout: Layout) -> _Apart:
+        """Between samples; of the data by subtraction, at equal positions."""
+        if isinstance(k, Dist):
+            p1, p2 = ends(layout, *roots(k.q1, k.q2))
+            return cls(p1 * p2 * k.cross + (p1 - p2) ** 2 / 2, k.q1, k.q2)
+        x1, x2 = (jnp.moveaxis(x, 1, 0) for x in k)  # [P, n, channels]
+        return cls(half_mean_square(x1[:, :, None], x2[:, None]), *(jnp.mean(x**2, -1) for x in (x1, x2)))
+
+    def dist(self, layout: Layout, ntk: Array | float | None) -> Dist:
+        """In distance form; ntk: of what was before, to which the new layer adds its own (K2)."""
+        n1, n2 = ends(layout, *roots(self.q1, self.q2))
+        cross = _cosine_distance(self.cross, n1, n2)
+        return Dist(cross, None, None, None if ntk is None else ntk + n1 * n2 * (1 - cross), self.q1, self.q2)
+
+
+def _cosine_distance(d: Array, p1: Array, p2: Array) -> Array:
+    """Of half a mean squared distance and the roots of variances.
+
+    The division keeps the compiler from computing it once more for each of its readers.
+    """
+    return jnp.clip(safe_divide(d - (p1 - p2) ** 2 / 2, p1 * p2), 0.0, 2.0)  # outside by rounding
+
+
+@partial(jax.jit, static_argnames=("slide", "at", "have", "ntk"))
 def _conv_numbers(
-    sigmas: tuple[Any, Any], k: Dist, has_bias: bool, slide: windows.Slide, layout: Layout, have: Layout
+    sigmas: tuple[Any, Any], k: Dist | Data, slide: windows.Slide, at: Places, have: Places, ntk: bool
 ) -> Dist:
     """D' = sigma_w^2 / T (sum over taps of D, and half the variance of each tap whose partner is padding). (C5)"""
-    window, taps = slide.left, slide.left.taps
-    w = jnp.asarray(sigmas[0], k.q1.dtype) ** 2 / taps
-    b = jnp.asarray(sigmas[1], k.q1.dtype) ** 2
-    q1, q2 = (w * windows.position_sum(window, slide.from_left, q) + b * has_bias for q in (k.q1, k.q2))
+    old = _Apart.of(k, have.between)
+    w, b = (jnp.asarray(s, old.cross.dtype) ** 2 for s in sigmas)
+    w = w / slide.left.taps
+    q1, q2 = (w * windows.position_sum(slide.left, slide.from_left, q) + b for q in old[1:])
 
-    def distance(part: Array, old: Any, of: Any, first: Array, second: Array, new: Any) -> Array:
-        total = windows.window_sum(slide, layout, have, half_distance(part, *old))
-        alone = windows.outside_sums(slide, layout, first, second)
+    def summed(part: Array, layout: Layout, have: Layout, i: int, j: int) -> Array:
+        total = windows.window_sum(slide, layout, have, part)
+        alone = windows.outside_sums(slide, layout, old[1 + i], old[1 + j])
         if alone is not None:
-            left, right = alone
-            if of is ends:
-                left, right = left[:, :, None], right[:, None, :]
+            left, right = alone if part.ndim == 2 else (alone[0][:, :, None], alone[1][:, None, :])
             total = total + (left + right) / 2
-        return from_half_distance(w * total, *new)
+        return w * total
 
-    cross = distance(k.cross, ends(have, k.q1, k.q2), ends, k.q1, k.q2, ends(layout, q1, q2))
-    self1, self2 = (
-        None
-        if layout.is_equal
-        else zero_at_equal(distance(part, ends_self(have, q, q), ends_self, q, q, ends_self(layout, new, new)), layout)
-        for part, q, new in ((k.self1, k.q1, q1), (k.self2, k.q2, q2))
-    )
-    out = Dist(cross, self1, self2, None, q1, q2)
-    if k.ntk is None:
-        return out
-    return out._replace(ntk=w * windows.window_sum(slide, layout, have, k.ntk) + as_cov(out, layout).cross)  # (C1)
+    def within(i: int) -> Array | None:
+        if at.within.is_equal:
+            return None
+        p1, p2 = ends_self(have.within, *roots(old[1 + i], old[1 + i]))
+        assert isinstance(k, Dist)
+        gap = (k.self1, k.self2)[i]
+        d = summed(p1 * p2 * gap + (p1 - p2) ** 2 / 2, at.within, have.within, i, i)
+        return zero_at_equal(_cosine_distance(d, *ends_self(at.within, *roots(*((q1, q2)[i],) * 2))), at.within)
+
+    before = None
+    if ntk:
+        before = w * windows.window_sum(slide, at.between, have.between, k.ntk) if isinstance(k, Dist) else 0.0
+    made = _Apart(summed(old.cross, at.between, have.between, 0, 1), q1, q2).dist(at.between, before)  # (C1)
+    return made._replace(self1=within(0), self2=within(1))
+
+
+@partial(jax.jit, static_argnames=("slide", "ntk"))
+def _shifted_conv_numbers(
+    sigmas: tuple[Any, Any], k: Dist | Data, slide: windows.Slide, inside: seams.Masks, ntk: bool
+) -> Dist:
+    """The same at equal positions, between an image and shifted copies of others. (C9)"""
+    old = _Apart.of(k, equal(math.prod(slide.from_left)))
+    w, b = (jnp.asarray(s, old.cross.dtype) ** 2 for s in sigmas)
+    w = w / slide.left.taps
+    total, q1, q2 = seams.distance_sum(slide, inside, *old)
+    before = None
+    if ntk:
+        before = w * seams.product_sum(slide, inside, k.ntk) if isinstance(k, Dist) else 0.0
+    return _Apart(w * total, w * q1 + b, w * q2 + b).dist(equal(len(q1)), before)
 
 
 @distance_rule.register
@@ -93,15 +148,12 @@ def _local_conv(op: LocalConv, planner: Planner, u: Var) -> Step:
     at = equal(positions(u))
 
     def compute(context: Context, k: Form) -> Dist:
-        made = shared.compute(Context(at, context.samples), k)
-        if context.layout.is_equal:
-            return made
-        apart = partial(only_equal, layout=context.layout)
-        zeros = (jnp.zeros_like(q) for q in (made.q1, made.q2))
+        made = shared.compute(Context(Places(at, at), context.samples), k)
+        layout, within = context.at
         return Dist(  # (C2)
-            apart(made.cross, elsewhere=1.0),
-            *(apart(zero, elsewhere=1.0) for zero in zeros),
-            None if made.ntk is None else apart(made.ntk, elsewhere=0.0),
+            only_equal(made.cross, layout, 1.0),
+            *(None if within.is_equal else only_equal(jnp.zeros_like(q), within, 1.0) for q in (made.q1, made.q2)),
+            None if made.ntk is None else only_equal(made.ntk, layout, 0.0),
             made.q1,
             made.q2,
         )
@@ -117,59 +169,86 @@ def _mix(op: Mix, planner: Planner, u: Var) -> Step:
     pairs = mixing.pairs_needed(m, m)
     selects = m.chosen is not None
 
-    def needed(layout: Layout) -> Layout:
-        return pairs(layout) if selects else pairs(layout.union(at)).union(inner)
+    def needed(places: Places) -> Places:
+        between, within = places
+        if selects:
+            return Places(pairs(between), inner if within.is_equal else pairs(within))
+        return Places(pairs(between), pairs(within.union(at)).union(inner))
 
     def compute(context: Context, k: Form) -> Form:
-        layout = context.layout
         if isinstance(k, Data):
             return Data(*(jnp.moveaxis(m.on(jnp.moveaxis(part, 1, 0), 0), 0, 1) for part in k))
         assert isinstance(k, Dist)
-        if selects:
-            return _select_numbers(k, m, layout, needed(layout))
-        larger = layout.union(at)
-        return restrict(_mix_numbers(k, m, larger, needed(layout), context.own), larger, layout)
+        numbers = _select_numbers if selects else _mix_numbers
+        return numbers(k, m, context.at, needed(context.at), context.own)
 
-    return Step((Need(Pair(x, x), needed),), compute, takes_data=True)
+    return Step((Need(Pair(x, x), pairs, needed),), compute, takes_data=True)
 
 
-@partial(jax.jit, static_argnames=("m", "layout", "have"))
-def _select_numbers(k: Dist, m: mixing.Matrices, layout: Layout, have: Layout) -> Dist:
-    def take(part: Array | None) -> Array | None:
-        return None if part is None else mixing.apply(m, m, layout, have, part)
+@partial(jax.jit, static_argnames=("m", "at", "have"))
+def _select_numbers(k: Dist, m: mixing.Matrices, at: Places, have: Places, own: Array | None) -> Dist:
+    def take(part: Array | None, i: int) -> Array | None:
+        return None if part is None else mixing.apply(m, m, at[i], have[i], part)
 
-    self1, self2 = (None, None) if layout.is_equal else map(take, k[1:3])
-    return Dist(take(k.cross), self1, self2, take(k.ntk), k.q1[m.chosen], k.q2[m.chosen])
+    selfs = (None, None) if at.within.is_equal else (take(part, 1) for part in k[1:3])
+    return Dist(take(k.cross, 0), *selfs, take(k.ntk, 0), k.q1[m.chosen], k.q2[m.chosen])
 
 
-@partial(jax.jit, static_argnames=("m", "layout", "have"))
-def _mix_numbers(k: Dist, m: mixing.Matrices, layout: Layout, have: Layout, samples_own: Array | None) -> Dist:
-    """z = M x: D' = M D M^T - (M D1 M^T + M D2 M^T)/2 on diagonals + (m1 - m2)(s1 - s2)/2, m = M 1, s = M q (K10)."""
-    at = equal(m.out)
-    distances = k._replace(
-        **dict(
-            zip(
-                ("cross", "self1", "self2"),
-                blocks(lambda g, q: half_distance(g, *q), k, have, (k.q1, k.q2)),
-                strict=True,
-            )
-        )
-    )
-    covs = as_cov(k, have)
-    q1, q2 = (mixing.apply(m, m, at, have, part) for part in covs[1:3])
-    selfs = [jnp.zeros_like(q) for q in (k.q1, k.q2)] if have.is_equal else distances[1:3]
-    own = tuple(mixing.apply(m, m, at, have, part) for part in selfs)
+class Pooled(NamedTuple):
+    """What is known of z = M x within samples."""
+
+    own: tuple[Array, Array]  # the diagonal of M D M^T, D half the mean squared distances within a sample: [P, n1]
+    means: tuple[Array, Array]  # M q
+    total: Array  # M 1: [P]
+    variances: tuple[Array, Array]
+    self1: Array | None  # as in `Dist`
+    self2: Array | None
+
+    def distance(self, d: Array, of: Any, layout: Layout, i: int, j: int) -> Array:
+        """Cosine distances of z, d: M D M^T; i and j: of x1 or of x2. (K10)"""
+
+        def sides(values: Sequence[Array]) -> tuple[Array, Array]:
+            return of(layout, values[i], values[j])
+
+        (o1, o2), (s1, s2), (n1, n2) = sides(self.own), sides(self.means), sides(roots(*self.variances))
+        m1, m2 = sides([jnp.broadcast_to(self.total[:, None], q.shape) for q in self.means])
+        return _cosine_distance(d - (o1 + o2) / 2 + (m1 - m2) * (s1 - s2) / 2, n1, n2)
+
+
+def pooled_within(k: Dist, m: mixing.Matrices, within: Layout, have: Layout) -> Pooled:
+    """The pooling of each sample by itself, from and at these pairs of its positions."""
+    same, old = equal(m.out), roots(k.q1, k.q2)
+
+    def apart(gap: Array | None, q: Array, p: Array) -> tuple[Array, Array]:
+        """Half the mean squared distance, and the covariance."""
+        if gap is None:
+            return jnp.zeros_like(q), q
+        p1, p2 = ends_self(have, p, p)
+        return p1 * p2 * gap + (p1 - p2) ** 2 / 2, p1 * p2 * (1 - gap)
+
+    parts = [apart(gap, q, p) for gap, q, p in zip(k[1:3], (k.q1, k.q2), old, strict=True)]
+    own, variances = ([mixing.apply(m, m, same, have, part) for part in kind] for kind in zip(*parts, strict=True))
     means = tuple(m.on(q, 0) for q in (k.q1, k.q2))
-    total = tuple(jnp.broadcast_to(jnp.asarray(m.sums, part.dtype)[:, None], part.shape) for part in own)
+    made = Pooled(tuple(own), means, jnp.asarray(m.sums, k.q1.dtype), tuple(variances), None, None)
+    if within.is_equal:
+        return made
+    moved = (mixing.apply(m, m, within, have, d) for d, _ in parts)
+    selfs = (zero_at_equal(made.distance(d, ends_self, within, i, i), within) for i, d in enumerate(moved))
+    return made._replace(**dict(zip(("self1", "self2"), selfs, strict=True)))
 
-    def distance(part: Array, own: Any, s: Any, row: Any, new: Any) -> Array:
-        moved = mixing.apply(m, m, layout, have, part)
-        d = moved - (own[0] + own[1]) / 2 + (row[0] - row[1]) * (s[0] - s[1]) / 2
-        return from_half_distance(d, *new)
 
-    mixed = distances._replace(self1=selfs[0], self2=selfs[1])
-    cross, self1, self2 = blocks(distance, mixed, layout, own, means, total, (q1, q2))
-    if samples_own is not None:
-        cross = jnp.where(samples_own & (layout.left == layout.right)[:, None, None], 0.0, cross)
-    ntk = None if k.ntk is None else mixing.apply(m, m, layout, have, k.ntk)
-    return Dist(cross, self1, self2, ntk, q1, q2)
+@partial(jax.jit, static_argnames=("m", "at", "have"))
+def _mix_numbers(k: Dist, m: mixing.Matrices, at: Places, have: Places, own: Array | None) -> Dist:
+    """z = M x: D' = M D M^T - (M D1 M^T + M D2 M^T)/2 on diagonals + (m1 - m2)(s1 - s2)/2, m = M 1, s = M q (K10)."""
+    p1, p2 = ends(have.between, *roots(k.q1, k.q2))
+    d = mixing.apply(m, m, at.between, have.between, p1 * p2 * k.cross + (p1 - p2) ** 2 / 2)
+    ntk = None if k.ntk is None else mixing.apply(m, m, at.between, have.between, k.ntk)
+    return pooled(pooled_within(k, m, at.within, have.within), d, ntk, at.between, own)
+
+
+def pooled(within: Pooled, d: Array, ntk: Array | None, layout: Layout, own: Array | None) -> Dist:
+    """The same between samples, where M D M^T is d; own: as in `Context`."""
+    cross = within.distance(d, ends, layout, 0, 1)
+    if own is not None:
+        cross = jnp.where(own & (layout.left == layout.right)[:, None, None], 0.0, cross)
+    return Dist(cross, within.self1, within.self2, ntk, *within.variances)

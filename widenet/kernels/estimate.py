@@ -14,7 +14,7 @@ from widenet.activations.activation import Activation
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout
 from widenet.kernels.schedule import Mode, Pair, Plan, Stage, positions
-from widenet.kernels.tiles import THREADS, places, tile_shape
+from widenet.kernels.tiles import LANES, THREADS, places, tile_shape
 from widenet.memory import VARIABLE, budget, in_words
 from widenet.program.ops import (
     Attend,
@@ -33,6 +33,7 @@ from widenet.program.ops import (
 from widenet.program.var import Var
 
 NANOSECONDS = 1e-9
+AT_ONCE = 2**16  # numbers of a covariance by shifts that are computed together
 FLOP = 0.02  # nanoseconds of a multiplication and an addition in a matrix product
 PASS = 3.0  # nanoseconds that an entry takes where it is only scaled or added
 COMPILE = 0.12  # seconds for each distinct step
@@ -64,7 +65,7 @@ def needs(plan: Plan, mode: Mode, n1: int, n2: int, symmetric: bool, features: i
     """
     result = n1 * n2 * len(plan.stages[-1].layout) * (1 + mode.ntk)
     allowed = budget() / itemsize
-    tile = tile_shape(entries(plan, mode), n1, n2)
+    tile = tile_shape(entries(plan, mode), n1, n2, symmetric, 1 if by_shifts(plan) else LANES)
     while (at_once := _at_once(plan, mode, tile, n1, n2, features)) > allowed - result and max(tile) > 1:
         tile = (tile[0] + 1) // 2, (tile[1] + 1) // 2
     tiles = sum(1 for _ in places(n1, n2, tile, symmetric))
@@ -106,9 +107,9 @@ def cost(plan: Plan, mode: Mode, n1: int, n2: int, features: int) -> Cost:
         )
         inner = _inside(stage, mode, n1, n2)
         copies = sum(
-            held(need.pair, want, mode, n1, n2)
+            held(need.pair, want.between, mode, n1, n2)
             for need, want in zip(stage.step.needs, stage.wants, strict=True)
-            if want is not plan.layouts[need.pair]
+            if want != plan.places[need.pair]
         )
         live[stage.pair] = size
         peak = max(peak, sum(live.values()) + copies + max(inner.numbers, size + scratch(stage, mode, n1, n2)))
@@ -126,8 +127,17 @@ def entries(plan: Plan, mode: Mode) -> float:
 
 
 def _entries(stage: Stage, mode: Mode) -> float:
-    inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.layout), mode)
+    if isinstance(stage.pair.u.op, Input):
+        return positions(stage.pair.u)
+    inner = 0.0 if stage.step.body is None else entries(stage.step.body(stage.at), mode)
+    if stage.step.copies:  # as many as the cache likes, of at most 64 pairs of samples
+        inner = max(4 * inner, 4096)
     return max(inner, len(stage.layout) * (1 + CHUNK * _integrated(stage)))
+
+
+def by_shifts(plan: Plan) -> bool:
+    """Are there many shifted copies of each sample of x2 side by side?"""
+    return any(stage.step.copies for stage in plan.stages)
 
 
 def _integrated(stage: Stage) -> int:
@@ -153,10 +163,17 @@ def scratch(stage: Stage, mode: Mode, n1: int, n2: int) -> float:
 def _inside(stage: Stage, mode: Mode, n1: int, n2: int) -> Cost:
     """The cost of all copies of a repeated block."""
     op = stage.pair.u.op
-    if stage.step.body is None or not isinstance(op, Repeat):
+    if stage.step.body is None:
         return Cost(0, 0, 0)
-    once = cost(stage.step.body(stage.layout), mode, n1, n2, 0)
-    return Cost(once.numbers, op.times * once.seconds, once.compiled)
+    body = stage.step.body(stage.at)
+    if isinstance(op, Repeat):
+        once = cost(body, mode, n1, n2, 0)
+        return Cost(once.numbers, op.times * once.seconds, once.compiled)
+    if body.stages[-1].pair == stage.pair:  # without shifts
+        return cost(body, mode, n1, n2, 0)
+    at_once = int(min(stage.step.copies, max(1, AT_ONCE // (entries(body, mode) * n1 * n2))))
+    once = cost(body, mode, n1, n2 * at_once, 0)
+    return Cost(once.numbers, stage.step.copies / at_once * once.seconds, once.compiled)
 
 
 def _seconds(stage: Stage, plan: Plan, mode: Mode, n1: int, n2: int, features: int) -> float:
@@ -183,7 +200,7 @@ def _nanoseconds(op: Op, plan: Plan, layout: Layout, var: Var, mode: Mode) -> fl
 def _nonlin(op: Nonlin, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
     phi: Activation = op.phi
     if phi.distance is not None:
-        return 5.0
+        return 1.2
     if phi.closed is not None:
         return 45.0
     return 35000.0 if phi.breakpoints else 500.0
@@ -192,14 +209,14 @@ def _nonlin(op: Nonlin, plan: Plan, layout: Layout, var: Var, mode: Mode) -> flo
 @_nanoseconds.register
 def _conv(op: Conv, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
     if isinstance(var.args[0].op, Input):
-        return FLOP * op.window.taps * var.args[0].channels.count(0) + 20.0
-    return 20.0 + (5.0 * op.window.taps if layout.kind in ("grid", "some") else 3.0 * sum(op.window.sizes))
+        return FLOP * op.window.taps * var.args[0].channels.count(0) + 2.0
+    return 20.0 + 5.0 * op.window.taps if layout.kind in ("grid", "some") else 0.5 + 0.25 * sum(op.window.sizes)
 
 
 @_nanoseconds.register(Mix)
 @_nanoseconds.register(SampleMix)
 def _mix(op: Mix | SampleMix, plan: Plan, layout: Layout, var: Var, mode: Mode) -> float:
-    before = [at for pair, at in plan.layouts.items() if var.args[0] in pair]
+    before = [at.between for pair, at in plan.places.items() if var.args[0] in pair]
     return PASS * max((len(at) for at in before), default=1) / len(layout)
 
 

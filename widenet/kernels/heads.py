@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from widenet.kernels.attention import weigh
 from widenet.kernels.covariance import Cov, Dist, as_cov, with_diagonal
 from widenet.kernels.joint import normal_points, semidefinite_root
 from widenet.kernels.layout import every
-from widenet.kernels.position_rules import weigh
 from widenet.kernels.rules import pair, scalar
 from widenet.kernels.schedule import Context, Mode, Planner, Step, positions, wide
 from widenet.program.ops import Heads
@@ -54,8 +54,7 @@ def _heads(op: Heads, planner: Planner, u: Var, v: Var) -> Step:
             out = _identity_numbers(scales, c, d)
         else:
             chunks = _chunks(4 * sizes[0] * sizes[1], planner.mode, c.cross.dtype)
-            selfs = c.self1, c.self2
-            masks = [_allowed(op, sizes, side, q.shape[-1]) for side, q in zip(context.samples, selfs, strict=True)]
+            masks = [_allowed(op, sizes, side, n) for side, n in zip(context.samples, c.cross.shape[-2:], strict=True)]
             out = _integrated(op.weights, scales, c, d, masks, chunks, context.own)
         whole = every(sizes[0], sizes[0])
         flat = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), out)

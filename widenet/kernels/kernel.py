@@ -17,13 +17,13 @@ import widenet.kernels.distance_positions
 import widenet.kernels.heads
 import widenet.kernels.products  # noqa: F401 - these three register their rules
 from widenet import checks
-from widenet.kernels.covariance import Data, as_cov
+from widenet.kernels.covariance import Data, between
 from widenet.kernels.distance import rule
 from widenet.kernels.estimate import check_memory, needs
-from widenet.kernels.inputs import covariance_of, distance_of
+from widenet.kernels.inputs import covariance_of
 from widenet.kernels.joint import CHUNK
 from widenet.kernels.layout import Layout, equal, every
-from widenet.kernels.schedule import Context, Mode, Pair, Plan, Planner, carry_out, positions
+from widenet.kernels.schedule import Context, Mode, Pair, Places, Plan, Planner, carry_out, positions
 from widenet.kernels.tiles import in_tiles
 from widenet.precision import float64
 from widenet.program.ops import BatchNorm, Embed, Nonlin, Repeat
@@ -114,7 +114,7 @@ def _reading(
         def shaped(part: Any) -> Any:
             return None if part is None else part.reshape(*part.shape[:2], *out_shape(program, positions))
 
-        task = Task(structure, Mode(ntk, uses_distance(program), points, scramble), layout)
+        task = Task(structure, Mode(ntk, uses_distance(program), points, scramble, variances=False), layout)
         if any(map(is_traced, (x1, x2, *numbers))):
             return Kernel(*map(shaped, traced_entries(task, numbers, x1, x2)))
         with float64() if isinstance(features_of(x1), np.ndarray) else nullcontext():
@@ -241,7 +241,10 @@ def uses_distance(program: Program) -> bool:
 
 def plan_of(program: Program, mode: Mode, layout: Layout | None = None) -> Plan:
     """What must be computed for the covariance of the output with itself, by default at equal positions."""
-    return Planner(program, mode, rule).plan(program.output, layout or equal(positions(program.output)))
+    at = equal(positions(program.output))
+    return Planner(program, mode, rule).plan(
+        program.output, Places(layout or at, (layout or at) if mode.variances else at)
+    )
 
 
 def covariance(
@@ -253,8 +256,6 @@ def covariance(
     data = Data(*(x.reshape(x.shape[0], -1, x.shape[-1]) for x in features))
     pair = Pair(program.input, program.input)
     at = plan.stages[-1].layout
-    out = carry_out(plan, {pair: data}, Context(at, samples, own))
-    if isinstance(out, Data):
-        out = (distance_of if mode.distance else covariance_of)(out, at, mode.ntk, own)
-    out = as_cov(out, at)
+    out = carry_out(plan, {pair: data}, Context(plan.at, samples, own))
+    out = between(covariance_of(out, at, mode.ntk, own) if isinstance(out, Data) else out, at)
     return out.cross, out.ntk

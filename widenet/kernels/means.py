@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
 
 import jax.numpy as jnp
 
 from widenet.activations import dual as duals
 from widenet.kernels import mixing
+from widenet.kernels.attention import scores_of, weights_of
 from widenet.kernels.covariance import Cov, Data, Dist, Form, Mean, as_cov, variances
 from widenet.kernels.independence import is_centred
-from widenet.kernels.layout import equal, every
-from widenet.kernels.position_rules import attention_weights, mean_over, norm_scales, sample_operators
+from widenet.kernels.layout import equal
+from widenet.kernels.position_rules import mean_over, norm_scales, sample_operators
 from widenet.kernels.rules import in_dtype, scalar
-from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, mean_of, own, positions, wide
+from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, mean_of, own, positions
 from widenet.program.ops import (
     Attend,
     Concat,
@@ -139,22 +139,12 @@ def _normalize(op: Normalize, planner: Planner, u: Var) -> Step:
 
 @mean_rule.register
 def _attend(op: Attend, planner: Planner, u: Var) -> Step:
-    value, query, key = u.args
-    uniform = planner.is_zero(query, key)
 
-    def compute(context: Context, mean: Mean, scores: Cov | Dist) -> Mean:
-        s = as_cov(scores, every(positions(query), positions(key)))
-        shape = positions(query), positions(key), -1
-        sides: Any = zip((s.self1, s.self2), context.samples, mean, strict=True)
-        factor = 0.0 if uniform else 1.0
-        return Mean(
-            *(
-                jnp.einsum("nop,pn->on", attention_weights(op, k.reshape(shape) * factor, key, side), m)
-                for k, side, m in sides
-            )
-        )
+    def compute(context: Context, mean: Mean, scores: Form) -> Mean:
+        weights = weights_of(u, scores, context, planner)
+        return Mean(*(jnp.einsum("nop,pn->on", w, m) for w, m in zip(weights, mean, strict=True)))
 
-    return Step((mean_of(value), wide(query, query if uniform else key)), compute)
+    return Step((mean_of(u.args[0]), scores_of(u, planner)), compute)
 
 
 @mean_rule.register

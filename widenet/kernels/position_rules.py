@@ -9,13 +9,26 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from widenet.kernels import mixing, windows
-from widenet.kernels.covariance import Cov, Data, Dist, Form, Mean, as_cov, ends, ends_self, safe_divide, variances
+from widenet.kernels import mixing, seams, windows
+from widenet.kernels.covariance import (
+    Cov,
+    Data,
+    Dist,
+    Features,
+    Form,
+    Mean,
+    as_cov,
+    ends,
+    ends_self,
+    safe_divide,
+    variances,
+)
 from widenet.kernels.independence import is_centred
+from widenet.kernels.inputs import as_wanted, formed, mixed_features
 from widenet.kernels.layout import Layout, equal, every
 from widenet.kernels.rules import linear_numbers, only_bias, pair, push, scalar, sigmas_of
-from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, like, mean_of, own, positions, wide
-from widenet.program.ops import Attend, Conv, DepthwiseConv, Embed, LocalConv, Mix, Normalize, SampleMix, Table
+from widenet.kernels.schedule import Context, Need, Pair, Places, Planner, Step, like, mean_of, own, positions, wide
+from widenet.program.ops import Conv, DepthwiseConv, Embed, LocalConv, Mix, Normalize, SampleMix, Table
 from widenet.program.var import Var, describe
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -33,16 +46,18 @@ def _conv(op: Conv, planner: Planner, u: Var, v: Var) -> Step:
 
     def compute(context: Context, k: Cov | Dist) -> Cov:
         have = needed(context.layout)
-        return _conv_numbers(sigmas, as_cov(k, have), slide, context.layout, have)
+        k = as_cov(k, have)
+        if context.shifts is not None:
+            return _shifted_conv_numbers(sigmas, k, slide, seams.masks(slide, context.shifts.at(u.positions)))
+        return _conv_numbers(sigmas, k, slide, context.layout, have)
 
     return Step((Need(Pair(a, b), needed),), compute)
 
 
 def _no_covariance(planner: Planner, sigmas: Any, layout: Layout, q: Cov | Dist, r: Cov | Dist) -> Cov:
-    q1, q2 = variances(q)[0], variances(r)[1]
-    dtype = q1.dtype
-    cross = jnp.zeros((len(layout), q1.shape[1], q2.shape[1]), dtype)
-    selfs = (jnp.zeros((len(layout), n), dtype) for n in (q1.shape[1], q2.shape[1]))
+    _, n1, n2 = r.cross.shape
+    cross = jnp.zeros((len(layout), n1, n2), r.cross.dtype)
+    selfs = (jnp.zeros((len(layout), n), r.cross.dtype) for n in (n1, n2))
     return only_bias(sigmas, Cov(cross, *selfs, cross if planner.mode.ntk else None))
 
 
@@ -50,6 +65,16 @@ def _no_covariance(planner: Planner, sigmas: Any, layout: Layout, q: Cov | Dist,
 def _conv_numbers(sigmas: Any, k: Cov, slide: windows.Slide, layout: Layout, have: Layout) -> Cov:
     taps = slide.left.taps
     return linear_numbers(sigmas, jax.tree.map(lambda p: windows.window_sum(slide, layout, have, p) / taps, k))  # (C1)
+
+
+@partial(jax.jit, static_argnames="slide")
+def _shifted_conv_numbers(sigmas: Any, k: Cov, slide: windows.Slide, inside: seams.Masks) -> Cov:
+    """The same between an image and shifted copies of others (C9)."""
+    cross, ntk = (None if part is None else seams.product_sum(slide, inside, part) for part in (k.cross, k.ntk))
+    self1 = None if k.self1 is None else windows.position_sum(slide.left, slide.from_left, k.self1)
+    self2 = None if k.self2 is None else seams.variance_sum(slide, inside, k.self2)
+    taps = slide.left.taps
+    return linear_numbers(sigmas, jax.tree.map(lambda part: part / taps, Cov(cross, self1, self2, ntk)))
 
 
 @pair.register
@@ -60,7 +85,7 @@ def _local_conv(op: LocalConv, planner: Planner, u: Var, v: Var) -> Step:
         raise NotImplementedError(f"{u} and {v} share local weights but have different positions: use two weights.")
 
     def compute(context: Context, *covs: Any) -> Cov:
-        k = shared.compute(Context(at, context.samples), *covs)
+        k = shared.compute(Context(Places(at, at), context.samples), *covs)
         return jax.tree.map(lambda part: only_equal(part, context.layout, 0.0), k)  # (C2)
 
     return Step(tuple(Need(need.pair, lambda _, f=need.layout: f(at)) for need in shared.needs), compute)
@@ -130,7 +155,7 @@ def _on_both(k: Cov, left: Operators | None, right: Operators | None, sizes: tup
     return Cov(apply(k.cross, a1, b2), apply(k.self1, a1, b1), apply(k.self2, a2, b2), ntk)
 
 
-_on_both_numbers = jax.jit(_on_both, static_argnames=("sizes", "layout"))
+on_both = jax.jit(_on_both, static_argnames=("sizes", "layout"))
 
 
 def sample_operators(op: SampleMix, var: Var, context: Context, dtype: Any) -> Operators:
@@ -158,29 +183,47 @@ def _operator(op: SampleMix, var: Var, side: Any, dtype: Any) -> Array:
 
 @pair.register
 def _sample_mix(op: SampleMix, planner: Planner, u: Var, v: Var) -> Step:
-    return _by_sample(op, u, v, (u, u))
+    return _by_sample(planner, u, v, (u, u))
 
 
 @push.register
 def _push_sample_mix(op: SampleMix, planner: Planner, u: Var, v: Var, left: bool) -> Step:
-    return _by_sample(op, u, v, (u, None) if left else (None, v))
+    return _by_sample(planner, u, v, (u, None) if left else (None, v))
 
 
-def _by_sample(op: SampleMix, u: Var, v: Var, sides: tuple[Var | None, Var | None]) -> Step:
+def _by_sample(planner: Planner, u: Var, v: Var, sides: tuple[Var | None, Var | None]) -> Step:
     a, b = (w if side is None else w.args[0] for w, side in zip((u, v), sides, strict=True))
+    op = next(w.op for w in sides if w is not None)
 
-    def masked(context: Context, k: Cov | Dist) -> Cov:
-        k = as_cov(k, context.layout)
+    def masked(context: Context, k: Form) -> Cov:
+        at = context.layout
+        k = as_cov(formed(k, Places(at, at), planner.mode, context), at)
         both = [None if w is None else sample_operators(op, w, context, k.cross.dtype) for w in sides]
-        return _masked_numbers(k, *both, context.layout)
+        return _masked_numbers(k, *both, at)
 
-    def compute(context: Context, k: Cov | Dist) -> Cov:
+    def compute(context: Context, k: Form) -> Form:
+        if isinstance(k, (Data, Features)) and None not in sides:
+            mix = _scaled if op.kind == "mask" else mixed
+            made = mixed_features(k, mix, sample_operators(op, u, context, k.x1.dtype))
+            return as_wanted(made, planner, u, context)
+        if op.kind == "mask":
+            return masked(context, k)
         sizes = positions(a), positions(b)
-        k = as_cov(k, every(*sizes))
+        everywhere = every(*sizes)
+        k = as_cov(formed(k, Places(everywhere, everywhere), planner.mode, context), everywhere)
         both = [None if w is None else sample_operators(op, w, context, k.cross.dtype) for w in sides]
-        return _on_both_numbers(k, *both, sizes, context.layout)
+        return on_both(k, *both, sizes, context.layout)
 
-    return Step((like(a, b),), masked) if op.kind == "mask" else Step((wide(a, b),), compute)
+    return Step((like(a, b) if op.kind == "mask" else wide(a, b),), compute, takes_data=True)
+
+
+def mixed(a: Array, x: Array) -> Array:
+    """Features `[n, P, f]` of each sample, mixed by an operator `[n, P', P]` of its own."""
+    return jnp.matmul(a, x, precision=HIGHEST)
+
+
+def _scaled(mask: Array, x: Array) -> Array:
+    return mask[..., None] * x
 
 
 @partial(jax.jit, static_argnames="layout")
@@ -194,61 +237,6 @@ def _masked_numbers(k: Cov, left: Operators | None, right: Operators | None, lay
     columns = two2[:, None, :] if right is not None else 1.0
     ntk = None if k.ntk is None else k.ntk * rows * columns
     return Cov(k.cross * rows * columns, k.self1 * one1 * two1, k.self2 * one2 * two2, ntk)
-
-
-@pair.register
-def _attend(op: Attend, planner: Planner, u: Var, v: Var) -> Step:
-    return _attended(planner, u, v, (u, u))
-
-
-@push.register
-def _push_attend(op: Attend, planner: Planner, u: Var, v: Var, left: bool) -> Step:
-    return _attended(planner, u, v, (u, None) if left else (None, v))
-
-
-def _attended(planner: Planner, u: Var, v: Var, sides: tuple[Var | None, Var | None]) -> Step:
-    a, b = (w if side is None else w.args[0] for w, side in zip((u, v), sides, strict=True))
-    attending = next(w for w in sides if w is not None)
-    op, (_, query, key) = attending.op, attending.args
-    uniform = planner.is_zero(query, key)
-    sizes = positions(a), positions(b)
-
-    def compute(context: Context, k: Cov | Dist, scores: Cov | Dist) -> Cov:
-        k, s = as_cov(k, every(*sizes)), as_cov(scores, every(positions(query), positions(key)))
-        zero = 0.0 if uniform else 1.0
-        weights = Operators(
-            *(
-                attention_weights(op, part.reshape(positions(query), positions(key), -1) * zero, key, side)
-                for part, side in zip((s.self1, s.self2), context.samples, strict=True)
-            )
-        )
-        both = [None if w is None else weights for w in sides]
-        return _on_both_numbers(k, *both, sizes, context.layout)
-
-    return Step((wide(a, b), wide(query, query if uniform else key)), compute)
-
-
-def attention_weights(op: Any, scores: Array, key: Var, side: Any) -> Array:
-    """Weights `[n, P, Q]` of scores `[P, Q, n]` (A1)."""
-    scores = jnp.moveaxis(scores, -1, 0)
-    allowed = jnp.ones(scores.shape[-2:], bool)
-    if op.causal:
-        allowed = jnp.tril(allowed)
-    if op.masked:
-        if side is None or side.mask is None:
-            raise ValueError("masked attention reads the mask of each sample: give the data as samples(x, mask=...).")
-        allowed = allowed & jnp.asarray(side.mask).reshape(side.mask.shape[0], 1, -1)
-    return weigh(op.weights, scores, allowed)
-
-
-def weigh(weights: str, scores: Array, allowed: Array) -> Array:
-    """The attention weights of scores `[..., P, Q]`; zero where not `allowed`."""
-    if weights == "softmax":
-        peak = jax.lax.stop_gradient(jnp.max(jnp.where(allowed, scores, -jnp.inf), -1, keepdims=True))
-        raised = jnp.where(allowed, jnp.exp(jnp.where(allowed, scores - peak, 0.0)), 0.0)
-        return raised / raised.sum(-1, keepdims=True)
-    plain = {"identity": lambda s: s, "relu": jax.nn.relu, "abs": jnp.abs}[weights](scores)
-    return jnp.where(allowed, plain, 0.0)
 
 
 @pair.register
@@ -373,8 +361,9 @@ def _table(op: Table, planner: Planner, u: Var, v: Var) -> Step:
     return Step((own(x),), compute, takes_data=True)
 
 
-def batch_sizes(form: Cov | Dist | Data) -> tuple[tuple[int, int], Any]:
+def batch_sizes(form: Form) -> tuple[tuple[int, int], Any]:
     """The numbers of samples of x1 and x2, and the precision, of what the recursion starts from."""
-    if isinstance(form, Data):
+    if isinstance(form, (Data, Features)):
         return (form.x1.shape[0], form.x2.shape[0]), form.x1.dtype
+    assert isinstance(form, (Cov, Dist))
     return form.cross.shape[1:], form.cross.dtype

@@ -16,7 +16,19 @@ import jax.numpy as jnp
 from jax import Array
 
 from widenet.activations import dual as duals
-from widenet.kernels.covariance import Cov, Dist, as_cov, ends, ends_self, variances, with_diagonal
+from widenet.kernels.covariance import (
+    Cov,
+    Data,
+    Dist,
+    Features,
+    Form,
+    as_cov,
+    ends,
+    ends_self,
+    variances,
+    with_diagonal,
+)
+from widenet.kernels.inputs import as_wanted, covariance_of, linear_features
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.schedule import Context, Need, Pair, Planner, Step, like, own, positions
 from widenet.program.ops import (
@@ -88,7 +100,16 @@ def _linear(op: Linear, planner: Planner, u: Var, v: Var) -> Step:
     sigmas = sigmas_of(u.op, v.op)
     if planner.is_zero(a, b):
         return Step((like(a, a),), lambda context, k: only_bias(sigmas, as_cov(k, context.layout)))
-    return Step((like(a, b),), lambda context, k: linear_numbers(sigmas, as_cov(k, context.layout)))
+
+    def compute(context: Context, k: Form) -> Form:
+        if isinstance(k, (Data, Features)):
+            if u is v:
+                return as_wanted(linear_features(sigmas[::2], k, u.op.has_bias), planner, u, context)
+            k = covariance_of(k, context.layout, planner.mode.ntk, context.own)
+        assert isinstance(k, (Cov, Dist))
+        return linear_numbers(sigmas, as_cov(k, context.layout))
+
+    return Step((like(a, b),), compute, takes_data=True)
 
 
 def sigmas_of(u: Linear, v: Linear) -> tuple[Any, ...]:
@@ -107,7 +128,7 @@ def scalar(value: Any) -> Any:
 def linear_numbers(sigmas: tuple[Any, ...], k: Cov) -> Cov:
     """sigma_w^2 K + sigma_b^2 and the source of Theta (K2); a window has summed K and Theta before."""
     sw_u, sw_v, sb_u, sb_v = (jnp.asarray(s, k.cross.dtype) for s in sigmas)
-    cross, self1, self2 = (sw_u * sw_v * part + sb_u * sb_v for part in (k.cross, k.self1, k.self2))
+    cross, self1, self2 = jax.tree.map(lambda part: sw_u * sw_v * part + sb_u * sb_v, tuple(k[:3]))
     ntk = None if k.ntk is None else sw_u * sw_v * k.ntk + cross  # du/dW . dv/dW is K itself (K2)
     return Cov(cross, self1, self2, ntk)
 

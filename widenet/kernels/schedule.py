@@ -17,9 +17,11 @@ from jax import Array
 from widenet.kernels.covariance import Form, restrict
 from widenet.kernels.independence import dependent, has_centred_factor
 from widenet.kernels.layout import Layout, equal, every
+from widenet.kernels.seams import Shifts
 from widenet.program.ops import (
     Attend,
     Concat,
+    Conv,
     Dropout,
     Embed,
     Flatten,
@@ -40,6 +42,8 @@ from widenet.program.var import Var, is_gaussian
 
 FRESH = (Linear, Embed, Table, Heads)  # made by a weight, hence centred and independent of all that is older
 
+LINEAR = (Linear, Conv, LinComb, Mix, Flatten, Concat)  # a covariance without variances is enough for their rules
+
 
 class Mode(NamedTuple):
     """What a reading wants of every covariance."""
@@ -48,6 +52,7 @@ class Mode(NamedTuple):
     distance: bool  # carry a variable with itself in distance form
     points: int = 4096  # of quasi-Monte Carlo, where there is no closed form
     scramble: int = 0  # which random shift of these points
+    variances: bool = True  # of the output, beside its covariances between samples
 
 
 class Pair(NamedTuple):
@@ -57,19 +62,45 @@ class Pair(NamedTuple):
     v: Var | None
 
 
+class Places(NamedTuple):
+    """Pairs of positions that a covariance is formed for."""
+
+    between: Layout  # samples
+    within: Layout  # a sample: of the distance form alone, where equal positions mean nothing
+
+    def union(self, other: Places) -> Places:
+        """The pairs of both."""
+        return Places(*(mine.union(theirs) for mine, theirs in zip(self, other, strict=True)))
+
+    def covering(self, equal_ones: Layout) -> Places:
+        """As many pairs between samples as within one, and the equal ones."""
+        return self._replace(between=self.between.union(self.within).union(equal_ones))
+
+
 class Need(NamedTuple):
     """What a step takes: a covariance, at the pairs of positions that follow from those that the step makes."""
 
     pair: Pair
     layout: Callable[[Layout], Layout]
+    places: Callable[[Places], Places] | None = None  # if `layout` does not hold for both kinds of pairs
+
+    def wanted(self, at: Places) -> Places:
+        """Where the covariance is wanted, for a result there."""
+        return self.places(at) if self.places else Places(*map(self.layout, at))
 
 
 class Context(NamedTuple):
     """What a step may know when it is taken."""
 
-    layout: Layout  # of what it makes
+    at: Places  # of what it makes
     samples: tuple[Samples | None, Samples | None] = (None, None)  # masks and graphs of x1 and x2
     own: Array | None = None  # `[n1, n2]`: is row i of x1 row j of x2, the same sample?
+    shifts: Shifts | None = None  # how far positions of each sample of x2 are shifted, around the image
+
+    @property
+    def layout(self) -> Layout:
+        """Of what it makes, between samples."""
+        return self.at.between
 
 
 class Step(NamedTuple):
@@ -79,7 +110,9 @@ class Step(NamedTuple):
     compute: Callable[..., Any]
     takes_data: bool = False  # does it know what to do with the data themselves?
     integrates: int = 0  # over so many Gaussian variables, by quasi-Monte Carlo
-    body: Callable[[Layout], Plan] | None = None  # of a repeated block, by the layout of the result
+    covers: bool = False  # does it make what is within a sample at the same pairs as all else?
+    copies: int = 0  # of x2, shifted around, for which the body is carried out
+    body: Callable[[Places], Plan] | None = None  # of a block with a plan of its own, by what it makes
 
 
 class Stage(NamedTuple):
@@ -87,15 +120,25 @@ class Stage(NamedTuple):
 
     pair: Pair
     step: Step
-    layout: Layout
-    wants: tuple[Layout, ...]
+    at: Places
+    wants: tuple[Places, ...]
+
+    @property
+    def layout(self) -> Layout:
+        """Where it is made between samples."""
+        return self.at.between
 
 
 class Plan(NamedTuple):
     """Stages in an order in which they can be taken; the last one is the goal."""
 
     stages: tuple[Stage, ...]
-    layouts: Mapping[Pair, Layout]
+    places: Mapping[Pair, Places]
+
+    @property
+    def at(self) -> Places:
+        """Where the goal is made."""
+        return self.stages[-1].at
 
 
 def positions(var: Var) -> int:
@@ -113,6 +156,17 @@ def own(u: Var) -> Need:
     return Need(Pair(u, u), lambda _: equal(positions(u)))
 
 
+def only_between(need: Need) -> Need:
+    """The same without what is within a sample."""
+    nothing = equal(positions(need.pair.u))
+    return need._replace(places=lambda at: Places(need.wanted(at).between, nothing))
+
+
+def alike(need: Need) -> Need:
+    """The same with as much within a sample as between samples."""
+    return need._replace(places=lambda at: Places(*(need.wanted(at).between,) * 2))
+
+
 def wide(u: Var, v: Var) -> Need:
     """The covariance of two variables at all pairs of positions."""
     return Need(Pair(u, v), lambda _: every(positions(u), positions(v)))
@@ -121,6 +175,13 @@ def wide(u: Var, v: Var) -> Need:
 def mean_of(u: Var) -> Need:
     """The mean of a variable."""
     return Need(Pair(u, None), lambda _: equal(positions(u)))
+
+
+def _is_given(*_: Any) -> Any:
+    raise AssertionError("a given covariance is not computed")
+
+
+GIVEN = Step((), _is_given)
 
 
 class Planner:
@@ -135,6 +196,17 @@ class Planner:
         if var not in self.program.index and isinstance(var.op, Product):
             return max(map(self.index, var.args))
         return self.program.index.get(var, -1)
+
+    @cached_property
+    def tail(self) -> frozenset[Var]:
+        """The variables that reach the output through linear layers alone: nobody asks for their variances."""
+        if self.mode.variances:
+            return frozenset()
+        tail = {var for var in self.program.variables if isinstance(var.op, LINEAR)}
+        for var in reversed(self.program.variables):
+            if var not in tail:
+                tail -= set(var.args)
+        return frozenset(tail)
 
     @cached_property
     def _first_use(self) -> Mapping[Any, int]:
@@ -170,23 +242,29 @@ class Planner:
                 return self.is_zero(inner, other) if is_gaussian(inner) else not dependent(self, inner, other)
         return Product in (type(u.op), type(v.op)) and has_centred_factor(self, u, v)
 
-    def plan(self, u: Var, layout: Layout) -> Plan:
-        """The stages that the covariance of u with itself at these pairs of positions needs, oldest first."""
+    def plan(self, u: Var, at: Places, given: Var | None = None, last: Step | None = None) -> Plan:
+        """The stages that the covariance of u with itself at these pairs of positions needs, oldest first.
+
+        given: a variable whose covariance with itself need not be made.  last: a step for u other than its rule's.
+        """
         goal = Pair(u, u)
-        steps = self._reach(goal)
-        layouts = {goal: layout}
+        known = {} if given is None else {Pair(given, given): GIVEN}
+        steps = self._reach(goal, known if last is None else known | {goal: last})
+        places = {goal: at}
         stages = []
         for pair, step in reversed(steps.items()):
-            wants = tuple(need.layout(layouts[pair]) for need in step.needs)
+            if step.covers:
+                places[pair] = places[pair].covering(equal(positions(pair.u)))
+            wants = tuple(need.wanted(places[pair]) for need in step.needs)
             for need, want in zip(step.needs, wants, strict=True):
-                layouts[need.pair] = layouts[need.pair].union(want) if need.pair in layouts else want
-            stages.append(Stage(pair, step, layouts[pair], wants))
-        return Plan(tuple(reversed(stages)), layouts)
+                places[need.pair] = places[need.pair].union(want) if need.pair in places else want
+            stages.append(Stage(pair, step, places[pair], wants))
+        return Plan(tuple(reversed(stages)), places)
 
-    def _reach(self, goal: Pair) -> dict[Pair, Step]:
+    def _reach(self, goal: Pair, known: Mapping[Pair, Step]) -> dict[Pair, Step]:
         """The steps of all pairs that the goal needs, each after what it needs."""
         done: dict[Pair, Step] = {}
-        made: dict[Pair, Step] = {}
+        made = dict(known)
         stack = [goal]
         while stack:
             pair = stack[-1]
@@ -206,13 +284,13 @@ def carry_out(plan: Plan, given: Mapping[Pair, Form], context: Context) -> Form:
     """
     last = {need.pair: i for i, stage in enumerate(plan.stages) for need in stage.step.needs}
     values = dict(given)
-    for i, (pair, step, layout, wants) in enumerate(plan.stages):
+    for i, (pair, step, at, wants) in enumerate(plan.stages):
         if pair not in values:
             arguments = (
-                restrict(values[need.pair], plan.layouts[need.pair], want)
+                restrict(values[need.pair], plan.places[need.pair], want)
                 for need, want in zip(step.needs, wants, strict=True)
             )
-            values[pair] = step.compute(context._replace(layout=layout), *arguments)
+            values[pair] = step.compute(context._replace(at=at), *arguments)
             if isinstance(pair.u.op, Nonlin):  # computed once, not once for each step that reads it
                 values[pair] = jax.lax.optimization_barrier(values[pair])
         for need in step.needs:

@@ -19,7 +19,9 @@ from widenet.progress import progress
 # Numbers in one tile of one covariance: small enough for the cache of a core, large enough to hide a call; more where
 # a pair of samples takes many, as variances are then worth sharing.
 TILE_NUMBERS, TILE_NUMBERS_OF_POSITIONS = 2**16, 2**18
-LANES = 16  # samples of x2 in a tile, at least, where there is memory: they are the innermost, vectorized axis
+LANES = 16  # samples of x2 in a tile come in as many, where there is memory: they are the innermost, vectorized axis
+CALL = 2e4  # entries that are computed in the time that a tile takes however small it is
+ALIGNMENT = 64  # bytes
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # compiled loops run on one or two cores each
 
 Mirror = Callable[[np.ndarray], np.ndarray]
@@ -33,11 +35,29 @@ class Place(NamedTuple):
     columns: slice
 
 
-def tile_shape(entries: float, n1: int, n2: int) -> tuple[int, int]:
-    """Samples of x1 and of x2 in a tile, if a pair of samples takes so many numbers."""
+def tile_shape(entries: float, n1: int, n2: int, symmetric: bool, lanes: int = LANES) -> tuple[int, int]:
+    """Samples of x1 and of x2 in a tile, if a pair of samples takes so many numbers.
+
+    Of the shapes that fit into the cache, the one with which all threads are done first: tiles across the border or the
+    diagonal compute entries that nobody needs, columns come in whole vectors, and each tile computes variances.
+    """
     pairs = max(1, int((TILE_NUMBERS if entries == 1 else TILE_NUMBERS_OF_POSITIONS) // entries))
-    columns = min(n2, max(math.isqrt(pairs), min(LANES, pairs)))
-    return min(n1, max(1, pairs // columns)), columns
+    if entries == 1:
+        columns = min(n2, math.isqrt(pairs))
+        return min(n1, pairs // columns), columns
+
+    def time(tile: tuple[int, int]) -> float:
+        rows, columns = tile
+        starts = np.arange(0, n1, rows) // columns if symmetric else np.zeros(math.ceil(n1 / rows))
+        rounds = math.ceil(float(np.sum(math.ceil(n2 / columns) - starts)) / THREADS)
+        return rounds * (entries * (rows * lanes * math.ceil(columns / lanes) + rows + columns) + CALL)
+
+    return min(((r, c) for r in _sizes(n1, pairs) for c in _sizes(n2, pairs) if r * c <= pairs), key=time)
+
+
+def _sizes(n: int, most: int) -> list[int]:
+    """Sides of tiles of n samples: powers of two, and all of them."""
+    return [size for size in (1 << k for k in range(most.bit_length())) if size < n] + [n] * (n <= most)
 
 
 def places(n1: int, n2: int, tile: tuple[int, int], symmetric: bool) -> Iterator[Place]:
@@ -56,15 +76,18 @@ def in_tiles(compute: Compute, x1: Any, x2: Any, tile: tuple[int, int], mirror: 
     transpose; for x2=None entries below the diagonal are those above it.
     """
     symmetric = x2 is None
-    other = x1 if symmetric else x2
+    x1 = jax.tree.map(_aligned, x1)
+    other = x1 if symmetric else jax.tree.map(_aligned, x2)
     n1, n2 = x1.shape[0], other.shape[0]
     features = x1.x if isinstance(x1, Samples) else x1
     as_kind = np.asarray if isinstance(features, np.ndarray) else jnp.asarray
     todo = list(places(n1, n2, tile, symmetric))
+    apart = jnp.zeros(tile, bool) if symmetric else None
 
     def made(place: Place) -> tuple[Any, ...]:
-        i, j = _padded(place.rows, tile[0]), _padded(place.columns, tile[1])
-        own = jnp.asarray(i[:, None] == j) if symmetric else None
+        i, j = (_padded(part, length) for part, length in zip(place, tile, strict=True))
+        meet = symmetric and place.rows.start < place.columns.stop and place.columns.start < place.rows.stop
+        own = jnp.asarray(_numbers(i)[:, None] == _numbers(j)) if meet else apart
         return tuple(compute(_on_device(x1[i]), _on_device(other[j]), own))
 
     first = made(todo[0])
@@ -98,13 +121,29 @@ def _in_threads(work: Callable[[Any], None], items: Sequence[Any]) -> Iterator[N
             pool.shutdown(cancel_futures=True)
 
 
+def _aligned(x: Any) -> Any:
+    """The same numbers at an address from which jax reads them in place, all tiles of them."""
+    if not isinstance(x, np.ndarray) or (x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0):
+        return x
+    memory = np.empty(x.nbytes + ALIGNMENT, np.uint8)
+    out = memory[-memory.ctypes.data % ALIGNMENT :][: x.nbytes].view(x.dtype).reshape(x.shape)
+    out[...] = x
+    return out
+
+
 def _on_device(x: Any) -> Any:
-    return jax.tree.map(jnp.asarray, x)
+    return jax.tree.map(lambda part: jax.device_put(part, may_alias=True), x)  # nobody writes while we compute
 
 
-def _padded(rows: slice, length: int) -> np.ndarray:
-    """So many rows, the last ones repeating a real one: every tile has one shape, so one compilation."""
+def _padded(rows: slice, length: int) -> slice | np.ndarray:
+    """So many rows, the last ones repeating a real one if there are too few: every tile has one shape."""
+    if rows.stop - rows.start == length:
+        return rows  # a view
     return np.minimum(np.arange(rows.start, rows.start + length), rows.stop - 1)
+
+
+def _numbers(rows: slice | np.ndarray) -> np.ndarray:
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
 
 
 def _write(whole: np.ndarray, tile: np.ndarray, place: Place, mirror: Mirror | None) -> None:

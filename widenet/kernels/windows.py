@@ -176,26 +176,34 @@ def _slide_pairs(slide: Slide, x: Array) -> Array:
 def _slide_axis(x: Array, axes: list[int], windows: list[tuple[Window, int]]) -> Array:
     """Pad these axes of x, then add what one tap after the other reads along all of them at once."""
     taps = windows[0][0].sizes[windows[0][1]]
-    zero = jnp.zeros((), x.dtype)
-    out = []
+    out = [len(window.axis_taps(i, x.shape[axis])) for axis, (window, i) in zip(axes, windows, strict=True)]
     for axis, (window, i) in zip(axes, windows, strict=True):
-        size, (low, high) = x.shape[axis], window.pads[i]
-        out.append(len(window.axis_taps(i, size)))
-        if window.wrap:
-            x = jnp.take(x, np.arange(-low, size + high) % size, axis=axis)
-        elif low or high or window.spreads[i] > 1:
-            config = [(0, 0, 0)] * x.ndim
-            config[axis] = (low, high, window.spreads[i] - 1)
-            x = jax.lax.pad(x, zero, config)
+        x = padded(window, i, x, axis)
     x = jax.lax.optimization_barrier(x)  # what pads and taps read is computed once, not once for each tap
     if taps == 1 and all(x.shape[a] == size for a, size in zip(axes, out, strict=True)):
         return x
-    total = None
+    terms = []
     for t in range(taps):
-        shifted = x
+        term = x
         for axis, size, (window, i) in zip(axes, out, windows, strict=True):
-            start, stride = t * window.dilations[i], window.strides[i]
-            shifted = jax.lax.slice_in_dim(shifted, start, start + (size - 1) * stride + 1, stride, axis)
-        total = shifted if total is None else total + shifted
-    assert total is not None
-    return total
+            term = tap(window, i, term, axis, t, size)
+        terms.append(term)
+    return sum(terms[1:], terms[0])
+
+
+def padded(window: Window, i: int, x: Array, axis: int) -> Array:
+    """x with the padding of axis i of a window along one of its axes."""
+    size, (low, high) = x.shape[axis], window.pads[i]
+    if window.wrap:
+        return jnp.take(x, np.arange(-low, size + high) % size, axis=axis)
+    if not (low or high or window.spreads[i] > 1):
+        return x
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (low, high, window.spreads[i] - 1)
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def tap(window: Window, i: int, x: Array, axis: int, t: int, out: int) -> Array:
+    """What tap t of axis i reads of a padded x along one of its axes, for so many results."""
+    start, stride = t * window.dilations[i], window.strides[i]
+    return jax.lax.slice_in_dim(x, start, start + (out - 1) * stride + 1, stride, axis)

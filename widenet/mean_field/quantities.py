@@ -15,7 +15,7 @@ from jax import Array
 from widenet.kernels.covariance import Cov, as_cov
 from widenet.kernels.distance import rule
 from widenet.kernels.layout import equal
-from widenet.kernels.schedule import Context, Mode, Pair, Plan, Planner, carry_out, positions
+from widenet.kernels.schedule import Context, Mode, Pair, Places, Plan, Planner, carry_out, positions
 from widenet.mean_field.period import jumps
 from widenet.program.trace import Program
 
@@ -26,17 +26,17 @@ def carried(program: Program, k: Cov) -> Cov:
     """The covariance after one period, at equal positions, from that before it."""
     plan = plan_of(program)
     start = Pair(program.input, program.input)
-    layout = plan.stages[-1].layout
-    made: Any = carry_out(plan, {start: k}, Context(layout))
-    return as_cov(made, layout)
+    made: Any = carry_out(plan, {start: k}, Context(plan.at))
+    return as_cov(made, plan.at.between)
 
 
 def plan_of(program: Program) -> Plan:
     """The plan of one period, which must ask for equal positions only."""
     at = equal(positions(program.input))
-    plan = Planner(program, MODE, rule).plan(program.output, at)
+    here = Places(at, at)
+    plan = Planner(program, MODE, rule).plan(program.output, here)
     start = Pair(program.input, program.input)
-    if not plan.layouts.get(start, at).is_equal:
+    if not plan.places.get(start, here).between.is_equal:
         raise NotImplementedError(
             "the block compares different positions of a sample (attention, pooling), so its state is more than one "
             "variance and one correlation: use kernel(net, positions='all') layer by layer."
@@ -48,7 +48,9 @@ def lengths(program: Program, q: Array) -> Array:
     """The variances `[P]` after one period, from q at all positions."""
     p = positions(program.input)
     row = jnp.full((p, 1), q)
-    return carried(program, Cov(row[:, :, None], row, row, None)).self1[:, 0]
+    variances = carried(program, Cov(row[:, :, None], row, row, None)).self1
+    assert variances is not None
+    return variances[:, 0]
 
 
 def length(program: Program, q: Array) -> Array:

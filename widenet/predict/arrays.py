@@ -8,19 +8,40 @@ import numpy as np
 
 # Asymmetry that rounding leaves, in units of the largest entry.
 SYMMETRIC = 1e-5
+TILE = 256  # rows of a matrix and of its transpose that fit a cache
 
 
 def gram_matrix(k: Any, name: str = "the kernel of the training samples") -> np.ndarray:
-    """`k` as a symmetric float64 matrix `[n, n]`.
+    """`k` as a symmetric float64 matrix `[n, n]`, a new one.
 
     Raises: ValueError for another shape, for NaN or infinity, or if it is not symmetric.
     """
-    k = finite(k, name)
+    k = square(k, name)
+    out = np.empty(k.shape)
+    tiles = [slice(i, i + TILE) for i in range(0, len(k), TILE)]
+    asymmetry, largest = [], []
+    with np.errstate(invalid="ignore"):  # inf - inf: found below
+        for i, rows in enumerate(tiles):
+            for columns in tiles[i:]:
+                above, below = k[rows, columns], k[columns, rows].T
+                tile = np.add(above, below, dtype=np.float64)
+                tile /= 2
+                out[rows, columns], out[columns, rows] = tile, tile.T
+                asymmetry.append(np.abs(tile - above).max())
+                largest.append(np.abs(tile).max())
+    if not np.isfinite(largest).all():
+        finite(k, name)
+    if 2 * np.max(asymmetry) > SYMMETRIC * np.max(largest):
+        raise ValueError(f"{name} is not symmetric: compute it as kernel(net)(x), of the samples with themselves.")
+    return out
+
+
+def square(k: Any, name: str = "the kernel of the training samples") -> np.ndarray:
+    """`k` as an array.  Raises: ValueError unless it is `[n, n]`."""
+    k = np.asarray(k)
     if k.ndim != 2 or k.shape[0] != k.shape[1] or not len(k):
         raise ValueError(f"{name} must be a square matrix [n, n], but has shape {k.shape}.")
-    if np.abs(k - k.T).max() > SYMMETRIC * np.abs(k).max():
-        raise ValueError(f"{name} is not symmetric: compute it as kernel(net)(x), of the samples with themselves.")
-    return (k + k.T) / 2
+    return k
 
 
 def finite(k: Any, name: str) -> np.ndarray:

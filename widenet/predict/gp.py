@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from widenet.predict.arrays import cross_matrix, finite, gram_matrix, positive, targets
-from widenet.predict.cholesky import factor
+from widenet.predict.arrays import cross_matrix, finite, gram_matrix, positive, square, targets
+from widenet.predict.cholesky import Factor, factor
 
 
 class Posterior(NamedTuple):
@@ -34,16 +34,17 @@ def gp(k: Any, y: Any, k_test: Any, prior: Any = None, *, noise: float = 0.0) ->
     k_test = cross_matrix(k_test, len(k))
     factored = factor(k, positive(noise, "noise"))
     mean = k_test @ factored.solve(columns)
-    variance = None if prior is None else _variance(finite(prior, "the prior"), k_test, factored.solve(k_test.T))
+    variance = None if prior is None else _variance(finite(prior, "the prior"), k_test, factored)
     return Posterior(mean.reshape(len(k_test), *np.shape(y)[1:]), variance, factored.jitter)
 
 
-def _variance(prior: np.ndarray, k_test: np.ndarray, solved: np.ndarray) -> np.ndarray:
+def _variance(prior: np.ndarray, k_test: np.ndarray, factored: Factor) -> np.ndarray:
     if len(prior) != len(k_test):
         raise ValueError(f"the prior has {len(prior)} test samples, the kernel of test against training {len(k_test)}.")
+    white = factored.whiten(k_test.T)
     if prior.ndim == 1:
-        return np.maximum(prior - np.einsum("ij,ji->i", k_test, solved), 0.0)  # rounding makes an exact fit negative
-    return prior - k_test @ solved
+        return np.maximum(prior - np.einsum("ij,ij->j", white, white), 0.0)  # rounding makes an exact fit negative
+    return prior - white.T @ white
 
 
 def log_marginal_likelihood(k: Any, y: Any, *, noise: float = 0.0) -> float:
@@ -54,12 +55,12 @@ def log_marginal_likelihood(k: Any, y: Any, *, noise: float = 0.0) -> float:
     k = gram_matrix(k)
     columns = targets(y, len(k))
     factored = factor(k, positive(noise, "noise"))
-    quadratic = float(np.sum(columns * factored.solve(columns)))
-    constant = factored.log_determinant() + len(k) * np.log(2 * np.pi)
+    quadratic = float(np.sum(factored.whiten(columns) ** 2))
+    constant = factored.log_determinant() + len(columns) * np.log(2 * np.pi)
     return -0.5 * (quadratic + columns.shape[1] * constant)
 
 
 def relative_noise(k: Any, fraction: float) -> float:
     """A noise variance as a fraction of the mean diagonal of K."""
-    k = gram_matrix(k)
-    return positive(fraction, "the fraction") * float(np.trace(k)) / len(k)
+    diagonal = finite(square(k).diagonal(), "the diagonal of the kernel")
+    return positive(fraction, "the fraction") * float(diagonal.mean())

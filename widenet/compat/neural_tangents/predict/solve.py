@@ -24,7 +24,7 @@ def solver(matrix: Any) -> Callable[[jax.Array], jax.Array]:
     if checks.is_traced(matrix):
         lower = jsp.linalg.cho_factor(matrix, lower=True)
         return lambda b: jsp.linalg.cho_solve(lower, b)
-    factored = factor(np.asarray(matrix, np.float64))
+    factored = factor(np.array(matrix, np.float64))
 
     def solve(b: jax.Array) -> jax.Array:
         if not checks.is_traced(b):

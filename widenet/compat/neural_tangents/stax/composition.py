@@ -86,10 +86,10 @@ class Start:
         plan = plan_of(program, mode, wanted)
         pair = Pair(program.input, program.input)
         have = equal(positions(program.input)) if k.diagonal_spatial else every(*(positions(program.input),) * 2)
-        first = plan.layouts.get(pair, have)
+        first = plan.places[pair].between if pair in plan.places else have
         given = self.cov(have, first)
         own = jnp.eye(given.cross.shape[-1], dtype=bool) if same else None
-        at = schedule.Context(wanted, samples, own)
+        at = schedule.Context(plan.at, samples, own)
         out = given if program.output is program.input else carry_out(plan, {pair: given}, at)
         assert isinstance(out, (Cov, Dist)), "a covariance is carried to a covariance"
         return self.kernel_of(found[-1], as_cov(out, wanted), wanted)
