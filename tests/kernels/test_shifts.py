@@ -86,6 +86,7 @@ def test_shifts_give_what_all_pairs_give(name, all_pairs):
         (conv(stride=2), wn.relu),  # of 5 positions
         (wn.conv_transpose(window=2, stride=2, **LAYER), wn.relu),
         (wn.dense(**LAYER), wn.relu),
+        (conv(), wn.relu, wn.conv_local(window=3, padding="SAME", **LAYER), wn.relu),
         (conv(), wn.relu, wn.self_attention(scaling="linear"), wn.relu),
     ],
 )

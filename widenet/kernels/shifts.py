@@ -25,7 +25,7 @@ from widenet.kernels.layout import equal, every
 from widenet.kernels.position_rules import batch_sizes
 from widenet.kernels.schedule import Context, Need, Pair, Places, Plan, Planner, Step, carry_out, positions
 from widenet.kernels.windows import slide_of
-from widenet.program.ops import Conv, LinComb, Linear, Mix, Nonlin, Repeat
+from widenet.program.ops import Conv, LinComb, Linear, LocalConv, Mix, Nonlin, Repeat
 from widenet.program.var import Var
 
 
@@ -92,12 +92,10 @@ def blocks_of(u: Var) -> Blocks | None:
     """The blocks of a pooling, if that is what made u."""
     if not isinstance(u.op, Mix):
         return None
-    sizes, matrices = (
-        u.args[0].positions,
-        [np.asarray(part.toarray() if hasattr(part, "toarray") else part) for part in u.op.matrices],
-    )
+    sizes = u.args[0].positions
     if math.prod(sizes) == 1:
         return None
+    matrices = [np.asarray(part.toarray() if hasattr(part, "toarray") else part) for part in u.op.matrices]
     weights = [part.max() for part in matrices]
     if len(matrices) == 1 and len(matrices[0]) == 1:
         return Blocks(sizes, float(weights[0])) if (matrices[0] == weights[0]).all() else None
@@ -139,7 +137,7 @@ def _shifts(pair: Pair, x: Var, start: Var) -> bool:
         return False
     if u is not start and isinstance(u.op, Repeat):
         return all(_shifts(Pair(var, var), x, u.op.body.input) for var in u.op.body.variables)
-    if u is not start and isinstance(u.op, Conv) and not seams.fits(slide_of(u, u)):
+    if u is not start and isinstance(u.op, Conv) and (isinstance(u.op, LocalConv) or not seams.fits(slide_of(u, u))):
         return False
     return all(size % last == 0 for size, last in zip(u.positions, x.positions, strict=True))
 
