@@ -16,7 +16,7 @@ X = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def advice():
-    return wn.recommend(wn.zoo.mlp(wn.gelu, 24, sigma_w=1.1), X, width=64)
+    return wn.recommend(wn.zoo.mlp(wn.gelu, 16, sigma_w=1.1), X, width=64)
 
 
 @pytest.mark.parametrize("make", [wn.zoo.mlp, wn.zoo.residual])
