@@ -37,7 +37,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "spectra": {"program", "activations", "finite", "corrections"},
     "initializers": {"activations", "mean_field"},
     "torch": {"activations", "initializers"},
-    "diagnostics": {"program", "activations", "kernels", "finite", "initializers", "torch"},
+    "diagnostics": {"program", "activations", "layers", "kernels", "finite", "initializers", "torch"},
     "predict": set(),
     "scale": {"program", "kernels", "predict"},
     "datasets": set(),

@@ -42,7 +42,7 @@ _NAMES = {
         finite_width LowRank four_point edgeworth one_hidden_cumulants optimal_aspect_ratio
         empirical_finite_width extrapolate_width""",
     "widenet.spectra": "jacobian_spectrum empirical_spectrum isometric_init",
-    "widenet.diagnostics": "signal_report isometry_gap",
+    "widenet.diagnostics": "signal_report isometry_gap recommend",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.sparse.linalg
 
 import widenet as wn
 from widenet import initializers as wi
@@ -179,6 +180,15 @@ def test_dezoort_hanin_of_a_large_graph_is_the_eigenvalue_by_iteration():
     ring = scipy.sparse.csr_array(graph(300) * 0.7)
     largest = np.linalg.eigvalsh(ring.toarray()).max()
     np.testing.assert_allclose(wi.dezoort_hanin(ring, (5, 6)).gains, 2**0.5 / largest, rtol=1e-9)
+
+
+def test_an_iteration_that_does_not_converge_says_so(monkeypatch):
+    def stuck(*_, **__):
+        raise scipy.sparse.linalg.ArpackNoConvergence("", [], [])
+
+    monkeypatch.setattr("widenet.initializers.graph_operators.eigs", stuck)
+    with pytest.raises(ValueError, match="did not converge: use a normalized operator"):
+        wi.dezoort_hanin(graph(300), (5, 6))
 
 
 def test_attention_shares_sum_to_one_and_are_the_mean_without_scores():

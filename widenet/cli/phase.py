@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
 
     phi = NAMED[wn.zoo.short_form.known(options.activation, NAMED, "activation")]
     out = Path(options.out or f"phase_{phi.name}.png")
-    _check(out, force=options.force)
+    check_picture(out, force=options.force)
     try:
         point = wn.critical(phi)
         print(f"{phi.name}: {point.universality}, sigma_w = {point.sigma_w:.6g}, sigma_b = {point.sigma_b:.6g}")
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"wrote {diagram.plot(out)}")
 
 
-def _check(out: Path, *, force: bool) -> None:
+def check_picture(out: Path, *, force: bool) -> None:
+    """Raise an error unless a picture may be written there; asked before the computation."""
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{out}: the picture must be .png, .pdf or .svg.")
     if not out.parent.is_dir():

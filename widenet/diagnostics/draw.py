@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
+    from widenet.diagnostics.advice import Advice
     from widenet.diagnostics.report import SignalReport
 
 TITLES = {
@@ -46,6 +47,28 @@ def draw(report: SignalReport) -> Figure:
     for ax in panels[3:]:
         ax.set_xlabel("layer")
     figure.suptitle(f"{report.verdict}: {report.reason}", fontsize=11, wrap=True)
+    return figure
+
+
+def draw_advice(advice: Advice) -> Figure:
+    """Three panels over the layers, all candidates in each, the best one thick; theory is dashed."""
+    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3)
+    for ax, (name, title) in zip(panels, list(TITLES.items())[:3], strict=True):
+        for i, option in enumerate(advice.options):
+            for signals, style in ((option.report.measured, "-"), (option.report.theory, "--")):
+                values = np.full(1, np.nan) if signals is None else getattr(signals, name)[:-1]
+                values = 1 - values if name == "c" else values
+                shown = np.where((values > 0) & np.isfinite(values), values, np.nan)
+                label = option.name if style == "-" else None
+                ax.plot(np.arange(1, len(shown) + 1), shown, style, color=f"C{i}", lw=1 if i else 2.5, label=label)
+        ax.set_yscale("log")
+        _widen(ax)
+        ax.set(title=title, xlabel="layer")
+        ax.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    figure.suptitle(f"best: {advice.best.name}; theory is dashed", fontsize=11)
     return figure
 
 

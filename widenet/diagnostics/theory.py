@@ -10,11 +10,11 @@ import numpy as np
 from widenet.activations import derivative
 from widenet.activations.dual import second_moment
 from widenet.diagnostics.statistics import Signals
-from widenet.kernels.covariance import Cov, Data, Dist, as_cov, restrict
+from widenet.kernels.covariance import Cov, Data, Dist, between, restrict
 from widenet.kernels.distance import rule
 from widenet.kernels.kernel import check_samples_apart
 from widenet.kernels.layout import equal
-from widenet.kernels.schedule import Context, Mode, Pair, Planner
+from widenet.kernels.schedule import Context, Mode, Pair, Places, Planner, positions
 from widenet.precision import float64
 from widenet.program.ops import DepthwiseConv, Flatten, LinComb, Linear, LocalConv, Nonlin, Repeat
 from widenet.program.trace import Net, Program, trace
@@ -40,7 +40,8 @@ def predicted(net: Net, x: Any) -> Signals:
     columns = []
     for var in linears:
         bias = float(var.op.sigma_b) ** 2 if var.op.has_bias else 0.0  # type: ignore[attr-defined]
-        cross, own = (np.asarray(part, np.float64) - bias for part in kernels[var][:2])
+        cross = kernels[var] - bias
+        own = np.diagonal(cross, axis1=1, axis2=2)
         j = back.get(var, np.full(own.shape[-1], np.nan))
         gradient = np.sqrt(np.mean(j * own.mean(0))) if not var.positions else np.nan
         columns.append((own.mean(), _cosine(cross.mean(0)), np.mean(j), gradient, *(np.nan,) * 4))
@@ -69,23 +70,23 @@ def _with(var: Var, args: tuple[Var, ...]) -> Var:
     return Var(var.op, args, var.positions, var.channels) if args else var
 
 
-def _kernels(program: Program, x: Any) -> dict[Var, Cov]:
-    """The covariance over samples of each variable with itself, at equal positions."""
-    at = equal(int(np.prod(program.output.positions)))
-    plan = Planner(program, MODE, rule).plan(program.output, at)
+def _kernels(program: Program, x: Any) -> dict[Var, np.ndarray]:
+    """The covariance `[P, n, n]` of each variable with itself over samples, at equal positions."""
+    at = equal(positions(program.output))
+    plan = Planner(program, MODE, rule).plan(program.output, Places(at, at))
     data = x.reshape(x.shape[0], -1, x.shape[-1])
     values: dict[Pair, Any] = {Pair(program.input, program.input): Data(data, data)}
     own = jnp.eye(len(x), dtype=bool)
-    made: dict[Var, Cov] = {}
-    for pair, step, layout, wants in plan.stages:
+    made: dict[Var, np.ndarray] = {}
+    for pair, step, places, wants in plan.stages:
         if pair not in values:
             needs = zip(step.needs, wants, strict=True)
-            given = (restrict(values[need.pair], plan.layouts[need.pair], want) for need, want in needs)
-            values[pair] = step.compute(Context(layout, (None, None), own), *given)
-        here = equal(int(np.prod(pair.u.positions)))
-        form = restrict(values[pair], layout, here) if pair.u is pair.v else None
+            given = (restrict(values[need.pair], plan.places[need.pair], want) for need, want in needs)
+            values[pair] = step.compute(Context(places, own=own), *given)
+        here = equal(positions(pair.u))
+        form = restrict(values[pair], places, (here, here)) if pair.u is pair.v else None
         if isinstance(form, (Cov, Dist)):
-            made[pair.u] = as_cov(form, here)
+            made[pair.u] = np.asarray(between(form, here).cross, np.float64)
     return made
 
 
@@ -96,9 +97,9 @@ def _cosine(k: np.ndarray) -> float:
         return float((np.sum(k / np.outer(lengths, lengths)) - n) / (n * (n - 1)))
 
 
-def _backward(program: Program, kernels: dict[Var, Cov]) -> dict[Var, np.ndarray]:
+def _backward(program: Program, kernels: dict[Var, np.ndarray]) -> dict[Var, np.ndarray]:
     """J `[n]` of each variable for which it is known: squared derivatives of the output, per output. (S2)"""
-    n = next(iter(kernels.values())).self1.shape[-1]
+    n = next(iter(kernels.values())).shape[-1]
     users: dict[Var, list[Var]] = {var: [] for var in program.variables}
     for var in program.variables:
         for arg in var.args:
@@ -119,7 +120,9 @@ def _backward(program: Program, kernels: dict[Var, Cov]) -> dict[Var, np.ndarray
     return back
 
 
-def _pulled(user: Var, var: Var, j: np.ndarray | None, kernels: dict[Var, Cov], program: Program) -> np.ndarray | None:
+def _pulled(
+    user: Var, var: Var, j: np.ndarray | None, kernels: dict[Var, np.ndarray], program: Program
+) -> np.ndarray | None:
     """What one use of a variable adds to its J; None where that is not known."""
     op = user.op
     if j is None:
@@ -128,7 +131,7 @@ def _pulled(user: Var, var: Var, j: np.ndarray | None, kernels: dict[Var, Cov], 
         plain = type(op) is Linear and len(program.weights[op.weight]) == 1
         return float(op.sigma_w) ** 2 * j if plain else None
     if isinstance(op, Nonlin) and len(user.args) == 1 and not var.positions:
-        q = kernels[var].self1[0]
+        q = jnp.asarray(np.diagonal(kernels[var][0]))
         return j * np.asarray(second_moment(derivative(op.phi), q), np.float64)
     if isinstance(op, LinComb):
         return j * float(op.coeffs[user.args.index(var)]) ** 2 if user.args.count(var) == 1 else None

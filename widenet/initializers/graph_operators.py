@@ -167,4 +167,7 @@ def _perron(matrix: Any) -> float:
     try:
         return float(eigs(matrix, k=1, which="LR", v0=start, return_eigenvectors=False)[0].real)
     except ArpackNoConvergence:
-        raise ValueError("the largest eigenvalue of the operator was not found: give it, 1 if rows sum to 1.") from None
+        raise ValueError(
+            "the iteration for the operator's largest eigenvalue did not converge: use a normalized operator "
+            "(widenet.gcn_operator), or graph_nngp, which needs no eigenvalue."
+        ) from None
