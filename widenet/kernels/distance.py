@@ -39,7 +39,7 @@ from widenet.kernels.layout import Layout, equal
 from widenet.kernels.means import mean_step
 from widenet.kernels.position_rules import norm_scales
 from widenet.kernels.repeat import repeat_step
-from widenet.kernels.rules import in_dtype, pair_rule, scalar, terms_of
+from widenet.kernels.rules import in_dtype, pair_rule, scalar, squared, terms_of
 from widenet.kernels.schedule import (
     Context,
     Mode,
@@ -162,7 +162,7 @@ def first_linear(sigmas: tuple[Any, Any], data: Data, has_bias: bool, at: Places
 
 @partial(jax.jit, static_argnames=("has_bias", "at"))
 def _linear_numbers(sigmas: tuple[Any, Any], k: Dist, has_bias: bool, at: Places) -> Dist:
-    w2, b2 = (jnp.asarray(s, k.q1.dtype) ** 2 for s in sigmas)
+    w2, b2 = (squared(s, k.q1.dtype) for s in sigmas)
     q1, q2 = w2 * k.q1 + b2, w2 * k.q2 + b2
 
     def with_bias(gap: Array, old: tuple[Array, Array], new: tuple[Array, Array]) -> Array:

@@ -27,7 +27,7 @@ from widenet.kernels.distance import distance_rule, first_linear
 from widenet.kernels.inputs import UNROLLED, half_mean_square
 from widenet.kernels.layout import Layout, equal
 from widenet.kernels.position_rules import only_equal
-from widenet.kernels.rules import scalar
+from widenet.kernels.rules import scalar, squared
 from widenet.kernels.schedule import Context, Need, Pair, Places, Planner, Step, positions
 from widenet.program.ops import Conv, LocalConv, Mix
 from widenet.program.var import Var
@@ -99,7 +99,7 @@ def _conv_numbers(
 ) -> Dist:
     """D' = sigma_w^2 / T (sum over taps of D, and half the variance of each tap whose partner is padding). (C5)"""
     old = _Apart.of(k, have.between)
-    w, b = (jnp.asarray(s, old.cross.dtype) ** 2 for s in sigmas)
+    w, b = (squared(s, old.cross.dtype) for s in sigmas)
     w = w / slide.left.taps
     q1, q2 = (w * windows.position_sum(slide.left, slide.from_left, q) + b for q in old[1:])
 
@@ -133,7 +133,7 @@ def _shifted_conv_numbers(
 ) -> Dist:
     """The same at equal positions, between an image and shifted copies of others. (C9)"""
     old = _Apart.of(k, equal(math.prod(slide.from_left)))
-    w, b = (jnp.asarray(s, old.cross.dtype) ** 2 for s in sigmas)
+    w, b = (squared(s, old.cross.dtype) for s in sigmas)
     w = w / slide.left.taps
     total, q1, q2 = seams.distance_sum(slide, inside, *old)
     before = None

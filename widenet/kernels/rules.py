@@ -124,6 +124,11 @@ def scalar(value: Any) -> Any:
     return float(value) if isinstance(value, (int, float)) else value
 
 
+def squared(sigma: Any, dtype: Any) -> Array:
+    """sigma^2 in `dtype`, rounded once: 2, not 1.9999999, for the root of 2 in float32 a hundred times in a row."""
+    return (jnp.asarray(sigma) ** 2).astype(dtype)
+
+
 @jax.jit
 def linear_numbers(sigmas: tuple[Any, ...], k: Cov) -> Cov:
     """sigma_w^2 K + sigma_b^2 and the source of Theta (K2); a window has summed K and Theta before."""
