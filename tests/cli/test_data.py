@@ -60,6 +60,7 @@ def test_rows_are_taken_in_a_random_order_if_asked(tmp_path):
         np.testing.assert_allclose(written["nngp"], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [MASK, MASK.astype(int)])
 def test_sequences_have_a_mask(kernels, mask):
     written = kernels("rnn:masked", "--rows", "2", x=X, mask=mask)
@@ -107,7 +108,9 @@ def test_parts_that_do_not_exist_are_refused(source, message, tmp_path, capsys, 
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("net", "low", "high"), [("gru", 1e-9, 1e-3), ("rnn", 0, 0)])
+@pytest.mark.parametrize(
+    ("net", "low", "high"), [pytest.param("gru", 1e-9, 1e-3, marks=pytest.mark.slow), ("rnn", 0, 0)]
+)
 def test_errors_of_integrals_are_written_if_asked(net, low, high, tmp_path, capsys):
     np.save(tmp_path / "x.npy", X[:2, :2])
     out = tmp_path / "K.npz"

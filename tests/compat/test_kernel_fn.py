@@ -69,7 +69,7 @@ def test_results_have_the_default_float_of_jax():
     assert KERNEL(np.ones((2, 3), np.int32), get="ntk").dtype == jnp.float32
 
 
-@pytest.mark.parametrize("size", [2, 100])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 100])
 def test_blocks_give_what_the_whole_gives(size):
     x1, x2 = data()["x"][:5], data()["t"][:3]
     whole, blocks = KERNEL(x1, x2), nt.batch(KERNEL, size, store_on_device=False)(x1, x2)
@@ -81,6 +81,7 @@ def test_blocks_give_what_the_whole_gives(size):
     assert nt.batch(KERNEL, size)(x1).x1_is_x2
 
 
+@pytest.mark.slow
 def test_blocks_of_kernels_graphs_and_empirical_kernels():
     after = stax.serial(stax.Relu(), stax.Dense(1))[2]
     kernel = KERNEL(data()["x"], data()["t"])

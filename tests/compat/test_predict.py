@@ -20,6 +20,7 @@ def problem():
     return kernel_fn, *kernels, x
 
 
+@pytest.mark.slow
 def test_what_jit_saw_first_can_be_used_eagerly_after(problem):
     """The peer keeps values of the first trace, and fails afterwards."""
     kernel_fn, train, mixed, _, x = problem
@@ -80,6 +81,7 @@ def test_gradient_descent_on_the_squared_error_is_the_closed_form(problem):
         np.testing.assert_allclose(made, closed, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_keyword_arguments_reach_the_kernels_of_train_and_test():
     x = data()
     s = nt.stax

@@ -21,7 +21,7 @@ def scores(net, ensemble, widths, draws, order=1, **options):
     return {name: (limit.value[name] - getattr(theory, name)[-1]) / limit.error[name] for name in limit.value}
 
 
-@pytest.mark.parametrize("ensemble", ["iid", "orthogonal"])
+@pytest.mark.parametrize("ensemble", [pytest.param("iid", marks=pytest.mark.slow), "orthogonal"])
 def test_all_tensors_of_a_shallow_network(ensemble):
     found = scores(wn.zoo.mlp(wn.tanh, 1, sigma_w=1.3, sigma_b=0.4), ensemble, (8, 24), 1500)
     assert set(found) == {"K", "Theta", *"VDFABPQRSTU"}
@@ -46,6 +46,7 @@ def test_first_derivatives_alone():
         assert abs(found.value[name] - getattr(theory, name)[-1]) < 5 * found.error[name] + bias, name
 
 
+@pytest.mark.slow
 def test_the_shift_of_the_variance():
     """E z^2 = K + K1/n; orthogonal weights, whose variance fluctuates least."""
     net, width = wn.zoo.mlp(wn.tanh, 2, sigma_w=1.5), 12

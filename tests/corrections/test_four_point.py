@@ -56,7 +56,8 @@ def test_the_cumulant_sums_the_pairings():
     np.testing.assert_allclose(found.cumulant, found.cumulant.transpose(2, 1, 0, 3), atol=1e-14)
 
 
-@pytest.mark.parametrize("ensemble", ["orthogonal", pytest.param("iid", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ensemble", ["orthogonal", "iid"])
 def test_networks(ensemble):
     width, draws = 32, 6000
     params = jax.vmap(lambda key: draw_params(SHALLOW, key, (2, 3), width, ensemble))

@@ -64,7 +64,13 @@ def test_traced_data_and_parameters_give_the_same(form, numbers, monkeypatch):
     np.testing.assert_allclose(traced, oracle(form, own, params, x, y), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["rnn", "gate_and_skip", "repeated_rows", "concatenated_rows"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "repeated_rows",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rnn", "gate_and_skip", "concatenated_rows")),
+    ],
+)
 def test_the_structured_kernel_of_our_nets_is_the_dense_one(name):
     net, shape = NETS[name]
     x, y = RNG.normal(size=(3, *shape)), RNG.normal(size=(2, *shape))

@@ -36,7 +36,7 @@ def preactivations(params, x, act=jnp.tanh):
     return made
 
 
-@pytest.mark.parametrize("target", [1.0, 0.5])
+@pytest.mark.parametrize("target", [pytest.param(1.0, marks=pytest.mark.slow), 0.5])
 def test_lsuv_makes_every_layer_of_unit_deviation_in_one_pass(target):
     start = weights((6, 40, 30, 3), 0.3, law=wi.orthogonal)
     params, report = wi.lsuv(mlp, start, X, target=target)
@@ -113,6 +113,7 @@ def test_bad_data_and_bad_functions_are_refused():
         wi.apjn_tune(mlp, [params[0], jnp.zeros((5, 3))], X)
 
 
+@pytest.mark.slow
 def test_apjn_is_the_mean_square_of_the_jacobian():
     params = weights((6, 8, 7, 3), 1.5)
     found = wi.apjn(mlp, params, X, probes=2000)
