@@ -100,6 +100,7 @@ def test_an_indefinite_kernel_names_its_smallest_eigenvalue():
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(cholesky, "BLOCK", 5)
+    monkeypatch.setattr(cholesky, "LAPACK_ROWS", 0)
     monkeypatch.setattr(arrays, "TILE", 5)
 
 

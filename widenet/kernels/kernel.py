@@ -124,7 +124,8 @@ def _reading(
             needed = needs(plan, task.mode, *sizes, x2 is None, *size)
             check_memory(needed, *sizes)
             compute = partial(compiled(task), numbers)
-            return Kernel(*map(shaped, in_tiles(compute, x1, x2, needed.tile, partial(_mirror, layout))))
+            parts = in_tiles(compute, x1, x2, needed.tile, partial(_mirror, layout), tiles_of(task))
+            return Kernel(*map(shaped, parts))
 
     return kernel_fn
 
@@ -149,6 +150,12 @@ def entries_of(task: Task, numbers: Sequence[Any], x1: Any, x2: Any, own: Array 
 def compiled(task: Task) -> Callable[..., tuple[Array | None, ...]]:
     """`entries_of` a task as one compiled function; the least recently used ones are forgotten."""
     return jax.jit(partial(entries_of, task))
+
+
+@lru_cache(maxsize=COMPILED)
+def tiles_of(task: Task) -> dict[Any, Any]:
+    """What the tiles of a task look like that have been made: see `in_tiles`."""
+    return {}
 
 
 def traced_entries(task: Task, numbers: Sequence[Any], x1: Any, x2: Any) -> tuple[Array | None, ...]:

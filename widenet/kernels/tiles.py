@@ -69,11 +69,14 @@ def places(n1: int, n2: int, tile: tuple[int, int], symmetric: bool) -> Iterator
                 yield place
 
 
-def in_tiles(compute: Compute, x1: Any, x2: Any, tile: tuple[int, int], mirror: Mirror) -> tuple[Any, ...]:
+def in_tiles(
+    compute: Compute, x1: Any, x2: Any, tile: tuple[int, int], mirror: Mirror, made_before: dict[Any, Any]
+) -> tuple[Any, ...]:
     """`compute(a, b, own)` of all tiles, assembled to arrays of the kind of x1 (numpy or jax).
 
     own: `[rows, columns]`, is row i of a row j of b, the same sample?  None if x2 is given.  `mirror` makes a tile's
-    transpose; for x2=None entries below the diagonal are those above it.
+    transpose; for x2=None entries below the diagonal are those above it.  made_before: what tiles of a kind look like,
+    written here: the first tile of a new kind goes alone, so that it is compiled once.
     """
     symmetric = x2 is None
     x1 = jax.tree.map(_aligned, x1)
@@ -90,16 +93,20 @@ def in_tiles(compute: Compute, x1: Any, x2: Any, tile: tuple[int, int], mirror: 
         own = jnp.asarray(_numbers(i)[:, None] == _numbers(j)) if meet else apart
         return tuple(compute(_on_device(x1[i]), _on_device(other[j]), own))
 
-    first = made(todo[0])
-    out = [None if part is None else np.empty((n1, n2, *part.shape[2:]), part.dtype) for part in first]
+    kind = tile, features.shape[1:], features.dtype, symmetric, bool(jax.config.jax_enable_x64)
+    first = None if kind in made_before else made(todo[0])
+    if first is not None:
+        made_before[kind] = [None if part is None else (part.shape[2:], part.dtype) for part in first]
+    out = [None if part is None else np.empty((n1, n2, *part[0]), part[1]) for part in made_before[kind]]
 
     def write(place: Place, parts: Sequence[Array | None]) -> None:
         for whole, part in zip(out, parts, strict=True):
             if whole is not None:
                 _write(whole, np.asarray(part), place, mirror if symmetric else None)
 
-    write(todo[0], first)
-    for _ in progress(_in_threads(lambda place: write(place, made(place)), todo[1:]), "kernel tiles", len(todo) - 1):
+    if first is not None:
+        write(todo.pop(0), first)
+    for _ in progress(_in_threads(lambda place: write(place, made(place)), todo), "kernel tiles", len(todo)):
         pass
     return tuple(None if whole is None else as_kind(whole) for whole in out)
 

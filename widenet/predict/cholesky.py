@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf
 
 # Jitter in units of the mean diagonal: from rounding of float64 to what still changes no prediction that matters.
 LADDER = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
 BLOCK = 512  # columns that are factored at once
+LAPACK_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,13 @@ def _factor_in_place(a: np.ndarray) -> None:
 
     L_kk L_kk^T = A_kk - sum_(m < k) L_km L_km^T,  L_jk = (A_jk - sum_(m < k) L_jm L_km^T) L_kk^-T (L1)
 
-    Faster than LAPACK's own, as nearly all is one matrix product a block, and its threads fail beyond 16000 rows in
-    common builds of OpenBLAS.
+    LAPACK's own, for as many rows as its threads bear: they fail beyond 16000 in common builds of OpenBLAS.
     """
+    if len(a) <= LAPACK_ROWS and a.flags.c_contiguous:
+        _, failed = dpotrf(a.T, lower=0, clean=0, overwrite_a=1)  # of the transpose, which Fortran finds in place
+        if failed:
+            raise np.linalg.LinAlgError(f"the leading {failed} rows are not positive definite")
+        return
     for rows, rest in _blocks(a):
         before = slice(rows.start)
         column = a[rows.start :, rows] - a[rows.start :, before] @ a[rows, before].T
