@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from jax import Array
 
 from widenet.diagnostics.statistics import Layer
 from widenet.finite.forward import Scope, evaluate, forward, per_copy
+from widenet.initializers.neighbours import told_apart
 from widenet.initializers.reading import Apply, Reading
 from widenet.program.ops import Linear, Op, Repeat
 from widenet.program.trace import Net, trace
@@ -148,13 +149,3 @@ def _measured(
     norms = np.sqrt(np.asarray(gradient, np.float64))
     parts = zip(names[-1], data, outs, np.asarray(jacobian, np.float64), norms, strict=True)
     return [Layer(name, np.asarray(given), np.asarray(out), float(j), float(g)) for name, given, out, j, g in parts]
-
-
-def told_apart(names: list[str]) -> tuple[str, ...]:
-    """Names with a number behind those that return."""
-    counts: Counter[str] = Counter()
-    made = []
-    for name in names:
-        counts[name] += 1
-        made.append(name if counts[name] == 1 else f"{name} #{counts[name]}")
-    return tuple(made)

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from widenet.diagnostics.measure import layers_of_function, layers_of_net, told_apart
+from widenet.diagnostics.measure import layers_of_function, layers_of_net
 from widenet.diagnostics.statistics import Layer, Signals, signals
 from widenet.diagnostics.theory import predicted
 from widenet.diagnostics.verdict import Finding, findings
 from widenet.finite.empirical import is_architecture, precision_of
 from widenet.finite.forward import NetFunction
 from widenet.finite.parameters import as_key
+from widenet.initializers.neighbours import told_apart
 from widenet.program.trace import Net
 from widenet.torch.signals import is_module, layers_of_module
 

@@ -122,7 +122,7 @@ class Chain:
         if len(seen) < 2:
             remedy = f"name at least two values in apply as {blocks}" if blocks else "give blocks=, or a deeper network"
             raise ValueError(f"apjn compares neighbouring layers, but {len(seen)} of them was seen: {remedy}.")
-        return cls(reading, blocks, _told_apart(seen), frozenset(first))
+        return cls(reading, blocks, told_apart(seen), frozenset(first))
 
     @property
     def free(self) -> np.ndarray:
@@ -173,7 +173,7 @@ class Chain:
             )
 
 
-def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
     """Names with a number behind those that return."""
     counts: Counter[str] = Counter()
     made = []

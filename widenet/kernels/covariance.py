@@ -155,9 +155,17 @@ def roots(*variances: Array) -> tuple[Array, ...]:
     return tuple(jax.lax.optimization_barrier(safe_sqrt(q)) for q in variances)
 
 
-def reciprocals(*values: Array) -> tuple[Array, ...]:
-    """1 / value, and 0 where that is 0; computed once, likewise."""
-    return tuple(jax.lax.optimization_barrier(safe_divide(jnp.ones_like(v), v)) for v in values)
+def half_distance(gap: Array, p1: Array, p2: Array) -> Array:
+    """D = (q1 + q2) / 2 - K, half the mean squared distance, on which sums act linearly; p: roots of q."""
+    return p1 * p2 * gap + (p1 - p2) ** 2 / 2
+
+
+def cosine_distance(d: Array, p1: Array, p2: Array) -> Array:
+    """Of half a mean squared distance and the roots of variances.
+
+    The division keeps the compiler from computing it once more for each of its readers.
+    """
+    return jnp.clip(safe_divide(d - (p1 - p2) ** 2 / 2, p1 * p2), 0.0, 2.0)  # outside by rounding
 
 
 def safe_sqrt(q: Array) -> Array:

@@ -25,9 +25,12 @@ from widenet.kernels.covariance import (
     Mean,
     as_dist,
     between,
+    cosine_distance,
     ends,
     ends_self,
+    half_distance,
     restrict,
+    roots,
     safe_divide,
     safe_sqrt,
     scale,
@@ -178,11 +181,6 @@ def _linear_numbers(sigmas: tuple[Any, Any], k: Dist, has_bias: bool, at: Places
     return out._replace(ntk=w2 * k.ntk + between(out, at[0]).cross)  # (K2)
 
 
-def root_difference(q1: Array, q2: Array) -> Array:
-    """sqrt(q1) - sqrt(q2) without cancellation of the roots."""
-    return safe_divide(q1 - q2, safe_sqrt(q1) + safe_sqrt(q2))
-
-
 @distance_rule.register
 def _nonlin(op: Nonlin, planner: Planner, u: Var) -> Step:
     x = u.args[0]
@@ -248,10 +246,10 @@ def _sum_numbers(coeffs: Sequence[Any], covs: Sequence[Dist], at: Places) -> Dis
 
     def distance(gaps: Sequence[Array], old: Sequence[tuple[Array, Array]], new: tuple[Array, Array]) -> Array:
         parts, now = [scale(*q) for q in old], scale(*new)
-        roots = [tuple(map(safe_sqrt, q)) for q in old]
+        ends_of = [tuple(map(safe_sqrt, q)) for q in old]
         total = now + sum(parts)
         spread = sum(
-            safe_divide(a1 * b2 - b1 * a2, safe_sqrt(total)) ** 2 for (a1, a2), (b1, b2) in combinations(roots, 2)
+            safe_divide(a1 * b2 - b1 * a2, safe_sqrt(total)) ** 2 for (a1, a2), (b1, b2) in combinations(ends_of, 2)
         )
         return safe_divide(sum(s * gap for s, gap in zip(parts, gaps, strict=True)) + spread, now)
 
@@ -287,18 +285,9 @@ def _flatten(op: Flatten, planner: Planner, u: Var) -> Step:
 def _flatten_numbers(k: Dist, at: Layout) -> Dist:
     mean = partial(jnp.mean, axis=0, keepdims=True)
     q1, q2, one = mean(k.q1), mean(k.q2), equal(1)
-    cross = from_half_distance(mean(half_distance(k.cross, *ends(at, k.q1, k.q2))), *ends(one, q1, q2))
+    d = mean(half_distance(k.cross, *ends(at, *roots(k.q1, k.q2))))
+    cross = cosine_distance(d, *ends(one, *roots(q1, q2)))
     return Dist(cross, None, None, None if k.ntk is None else mean(k.ntk), q1, q2)
-
-
-def half_distance(gap: Array, q1: Array, q2: Array) -> Array:
-    """D = (q1 + q2) / 2 - K, half the mean squared distance, on which averages over positions act linearly."""
-    return scale(q1, q2) * gap + root_difference(q1, q2) ** 2 / 2
-
-
-def from_half_distance(d: Array, q1: Array, q2: Array) -> Array:
-    """The cosine distance of a half mean squared distance."""
-    return jnp.clip(safe_divide(d - root_difference(q1, q2) ** 2 / 2, scale(q1, q2)), 0.0, 2.0)  # outside by rounding
 
 
 @distance_rule.register

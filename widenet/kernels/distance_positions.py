@@ -17,10 +17,11 @@ from widenet.kernels.covariance import (
     Data,
     Dist,
     Form,
+    cosine_distance,
     ends,
     ends_self,
+    half_distance,
     roots,
-    safe_divide,
     zero_at_equal,
 )
 from widenet.kernels.distance import distance_rule, first_linear
@@ -74,23 +75,15 @@ class _Apart(NamedTuple):
         """Between samples; of the data by subtraction, at equal positions."""
         if isinstance(k, Dist):
             p1, p2 = ends(layout, *roots(k.q1, k.q2))
-            return cls(p1 * p2 * k.cross + (p1 - p2) ** 2 / 2, k.q1, k.q2)
+            return cls(half_distance(k.cross, p1, p2), k.q1, k.q2)
         x1, x2 = (jnp.moveaxis(x, 1, 0) for x in k)  # [P, n, channels]
         return cls(half_mean_square(x1[:, :, None], x2[:, None]), *(jnp.mean(x**2, -1) for x in (x1, x2)))
 
     def dist(self, layout: Layout, ntk: Array | float | None) -> Dist:
         """In distance form; ntk: of what was before, to which the new layer adds its own (K2)."""
         n1, n2 = ends(layout, *roots(self.q1, self.q2))
-        cross = _cosine_distance(self.cross, n1, n2)
+        cross = cosine_distance(self.cross, n1, n2)
         return Dist(cross, None, None, None if ntk is None else ntk + n1 * n2 * (1 - cross), self.q1, self.q2)
-
-
-def _cosine_distance(d: Array, p1: Array, p2: Array) -> Array:
-    """Of half a mean squared distance and the roots of variances.
-
-    The division keeps the compiler from computing it once more for each of its readers.
-    """
-    return jnp.clip(safe_divide(d - (p1 - p2) ** 2 / 2, p1 * p2), 0.0, 2.0)  # outside by rounding
 
 
 @partial(jax.jit, static_argnames=("slide", "at", "have", "ntk"))
@@ -117,8 +110,8 @@ def _conv_numbers(
         p1, p2 = ends_self(have.within, *roots(old[1 + i], old[1 + i]))
         assert isinstance(k, Dist)
         gap = (k.self1, k.self2)[i]
-        d = summed(p1 * p2 * gap + (p1 - p2) ** 2 / 2, at.within, have.within, i, i)
-        return zero_at_equal(_cosine_distance(d, *ends_self(at.within, *roots(*((q1, q2)[i],) * 2))), at.within)
+        d = summed(half_distance(gap, p1, p2), at.within, have.within, i, i)
+        return zero_at_equal(cosine_distance(d, *ends_self(at.within, *roots(*((q1, q2)[i],) * 2))), at.within)
 
     before = None
     if ntk:
@@ -212,7 +205,7 @@ class Pooled(NamedTuple):
 
         (o1, o2), (s1, s2), (n1, n2) = sides(self.own), sides(self.means), sides(roots(*self.variances))
         m1, m2 = sides([jnp.broadcast_to(self.total[:, None], q.shape) for q in self.means])
-        return _cosine_distance(d - (o1 + o2) / 2 + (m1 - m2) * (s1 - s2) / 2, n1, n2)
+        return cosine_distance(d - (o1 + o2) / 2 + (m1 - m2) * (s1 - s2) / 2, n1, n2)
 
 
 def pooled_within(k: Dist, m: mixing.Matrices, within: Layout, have: Layout) -> Pooled:
@@ -224,7 +217,7 @@ def pooled_within(k: Dist, m: mixing.Matrices, within: Layout, have: Layout) -> 
         if gap is None:
             return jnp.zeros_like(q), q
         p1, p2 = ends_self(have, p, p)
-        return p1 * p2 * gap + (p1 - p2) ** 2 / 2, p1 * p2 * (1 - gap)
+        return half_distance(gap, p1, p2), p1 * p2 * (1 - gap)
 
     parts = [apart(gap, q, p) for gap, q, p in zip(k[1:3], (k.q1, k.q2), old, strict=True)]
     own, variances = ([mixing.apply(m, m, same, have, part) for part in kind] for kind in zip(*parts, strict=True))
@@ -241,7 +234,7 @@ def pooled_within(k: Dist, m: mixing.Matrices, within: Layout, have: Layout) -> 
 def _mix_numbers(k: Dist, m: mixing.Matrices, at: Places, have: Places, own: Array | None) -> Dist:
     """z = M x: D' = M D M^T - (M D1 M^T + M D2 M^T)/2 on diagonals + (m1 - m2)(s1 - s2)/2, m = M 1, s = M q (K10)."""
     p1, p2 = ends(have.between, *roots(k.q1, k.q2))
-    d = mixing.apply(m, m, at.between, have.between, p1 * p2 * k.cross + (p1 - p2) ** 2 / 2)
+    d = mixing.apply(m, m, at.between, have.between, half_distance(k.cross, p1, p2))
     ntk = None if k.ntk is None else mixing.apply(m, m, at.between, have.between, k.ntk)
     return pooled(pooled_within(k, m, at.within, have.within), d, ntk, at.between, own)
 

@@ -17,7 +17,19 @@ import numpy as np
 from jax import Array
 
 from widenet.kernels import mixing, seams
-from widenet.kernels.covariance import Cov, Data, Dist, Features, Form, between, ends, fence, restrict, roots
+from widenet.kernels.covariance import (
+    Cov,
+    Data,
+    Dist,
+    Features,
+    Form,
+    between,
+    ends,
+    fence,
+    half_distance,
+    restrict,
+    roots,
+)
 from widenet.kernels.distance_positions import pooled, pooled_within
 from widenet.kernels.estimate import AT_ONCE
 from widenet.kernels.inputs import covariance_of, distance_of
@@ -198,7 +210,7 @@ class _Sums(NamedTuple):
             if isinstance(made, Data):
                 made = distance_of(made, self.body.at, self.planner.mode.ntk, own)
             p1, p2 = ends(here, *roots(made.q1, made.q2))
-            return Cov(p1 * p2 * made.cross + (p1 - p2) ** 2 / 2, None, None, made.ntk)
+            return Cov(half_distance(made.cross, p1, p2), None, None, made.ntk)
         return between(covariance_of(made, here, self.planner.mode.ntk, own) if isinstance(made, Data) else made, here)
 
 
