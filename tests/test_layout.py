@@ -38,6 +38,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "initializers": {"activations", "mean_field"},
     "torch": {"activations", "initializers"},
     "diagnostics": {"program", "activations", "layers", "kernels", "finite", "initializers", "torch"},
+    "parametrizations": {"program", "finite"},
     "predict": set(),
     "scale": {"program", "kernels", "predict"},
     "datasets": set(),

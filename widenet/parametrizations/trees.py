@@ -1,0 +1,57 @@
+"""Paths, shapes and leaves of any pytree of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def path_of(keys: tuple[Any, ...]) -> str:
+    """The keys of a leaf as text, such as blocks/0/dense/kernel."""
+    names = [str(next(v for a in ("name", "key", "idx") if (v := getattr(key, a, None)) is not None)) for key in keys]
+    return "/".join(names[:-1] if len(names) > 1 and names[-1] == "value" else names)  # flax nnx ends in .value
+
+
+def is_parameter(leaf: Any) -> bool:
+    """Is it an array of floats, or the shape of one?"""
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and hasattr(leaf, "shape") and jax.numpy.issubdtype(dtype, np.floating)
+
+
+def parameters(tree: Any) -> dict[str, Any]:
+    """The arrays of floats in a pytree, by path."""
+    return {path_of(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(tree) if is_parameter(leaf)}
+
+
+def shapes_of(model: Any) -> Shapes:
+    """The shapes of all parameters of a pytree, or of what a function without arguments would return.
+
+    Functions are not run: `jax.eval_shape` finds the shapes.
+    """
+    tree = jax.eval_shape(model) if _is_function(model) else model
+    return {path: tuple(leaf.shape) for path, leaf in parameters(tree).items()}
+
+
+def _is_function(model: Any) -> bool:
+    """Is it a function, not a module that can be called?"""
+    leaves = jax.tree.leaves(model)
+    return callable(model) and len(leaves) == 1 and leaves[0] is model
+
+
+def mapped(function: Callable[[str, Any], Any], tree: Any) -> Any:
+    """The tree with `function(path, leaf)` at every parameter; other leaves stay."""
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: function(path_of(keys), leaf) if is_parameter(leaf) else leaf, tree
+    )
+
+
+def filled(values: Mapping[str, Any], tree: Any, default: Any) -> Any:
+    """A tree of the same structure with a value at each parameter and `default` elsewhere."""
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: values[path_of(keys)] if is_parameter(leaf) else default, tree
+    )
