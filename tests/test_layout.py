@@ -39,6 +39,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "torch": {"activations", "initializers"},
     "diagnostics": {"program", "activations", "layers", "kernels", "finite", "initializers", "torch"},
     "parametrizations": {"program", "finite"},
+    "limits": set(),
     "predict": set(),
     "scale": {"program", "kernels", "predict"},
     "datasets": set(),

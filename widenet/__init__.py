@@ -51,6 +51,7 @@ _MODULES = {
     "datasets": "widenet.datasets",
     "scale": "widenet.scale",
     "initializers": "widenet.initializers",
+    "limits": "widenet.limits",
     "parametrizations": "widenet.parametrizations",
     "torch": "widenet.torch",
 }
