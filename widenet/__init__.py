@@ -40,7 +40,7 @@ _NAMES = {
         empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",
     "widenet.corrections": """
         finite_width LowRank four_point edgeworth one_hidden_cumulants optimal_aspect_ratio
-        empirical_finite_width extrapolate_width""",
+        empirical_finite_width empirical_fluctuations extrapolate_width""",
     "widenet.spectra": "jacobian_spectrum empirical_spectrum isometric_init",
     "widenet.diagnostics": "signal_report isometry_gap recommend",
 }
