@@ -37,7 +37,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "spectra": {"program", "activations", "finite", "corrections"},
     "initializers": {"activations", "mean_field"},
     "torch": {"activations", "initializers"},
-    "diagnostics": {"program", "activations", "layers", "kernels", "finite", "initializers", "torch"},
+    "diagnostics": {"program", "activations", "layers", "kernels", "finite", "batches", "initializers", "torch"},
     "parametrizations": {"program", "finite"},
     "limits": set(),
     "predict": set(),

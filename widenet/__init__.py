@@ -42,7 +42,9 @@ _NAMES = {
         finite_width LowRank four_point edgeworth one_hidden_cumulants optimal_aspect_ratio
         empirical_finite_width empirical_fluctuations extrapolate_width""",
     "widenet.spectra": "jacobian_spectrum empirical_spectrum isometric_init",
-    "widenet.diagnostics": "signal_report isometry_gap recommend",
+    "widenet.diagnostics": """
+        signal_report isometry_gap recommend batch_norm_report depth_gain gap_bound dyt_propagation
+        layer_norm_propagation residual_growth growth_report skip_scales unet_signal_report""",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {
