@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from widenet.parametrizations.parametrization import Parametrization
 from widenet.program.ops import (
     Conv,
     DepthwiseConv,
@@ -31,7 +32,16 @@ Params = dict[str, Any]
 Owner = Weight | Var  # what has an entry of its own: a weight, or a repeated block
 
 
-def init(net: Net, key: Any, shape: Sequence[int], width: int, *, dtype: Any = None) -> Params:
+def init(
+    net: Net,
+    key: Any,
+    shape: Sequence[int],
+    width: int,
+    *,
+    parametrization: Parametrization | None = None,
+    base_width: int = 1,
+    dtype: Any = None,
+) -> Params:
     """Parameters of `net` at hidden width `width`: every entry of every W and b standard normal (F1).
 
     The result is a dict by order of first use, `{"dense1": {"w": [fan_in, fan_out], "b": [fan_out]}, ...}`;
@@ -39,10 +49,18 @@ def init(net: Net, key: Any, shape: Sequence[int], width: int, *, dtype: Any = N
     `"repeat1"` with the parameters of its block stacked along a leading axis.
 
     key: an integer or a jax key.  shape: that of the data, `[n, *positions, d]`; n does not matter.
+    parametrization: None for that of the NTK, all kernels' own; others multiply standard deviations by powers of
+    width / base_width, muP that of the readout by (width / base_width)^-1/2; learning rates are in `widenet.specs`.
     dtype: of the parameters; None for jax's default float.
     Raises: ValueError for a width below one; whatever tracing `net` raises.
     """
-    return draw_program(trace(net, shape), as_key(key), whole_width(width), jnp.dtype(dtype or jnp.result_type(float)))
+    program, width = trace(net, shape), whole_width(width)
+    params = draw_program(program, as_key(key), width, jnp.dtype(dtype or jnp.result_type(float)))
+    if parametrization is None:
+        return params
+    from widenet.finite.specs import initialized  # knows the shapes of parameters from here
+
+    return initialized(program, params, width, parametrization, whole_width(base_width))
 
 
 def as_key(key: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A parametrization applied to parameters: initialization and multipliers. (P5)"""
+"""A parametrization applied to parameters: initialization and multipliers. (U5)"""
 
 from __future__ import annotations
 

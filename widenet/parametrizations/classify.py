@@ -1,4 +1,4 @@
-"""What a parametrization does as width grows: stable or not, features or a kernel. (P4)"""
+"""What a parametrization does as width grows: stable or not, features or a kernel. (U4)"""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Classification:
 
 
 def check(parametrization: Parametrization, optimizer: Optimizer, *, block_depth: int = 1) -> Classification:
-    """Is this parametrization stable, nontrivial and does it learn features under this optimizer? (P4)
+    """Is this parametrization stable, nontrivial and does it learn features under this optimizer? (U4)
 
     The inequalities of batch size and number of steps of order one, for smooth activations.
     block_depth: weight matrices in a residual branch; it counts where the parametrization scales with depth.

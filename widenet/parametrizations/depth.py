@@ -1,4 +1,4 @@
-"""How branches of residual networks are scaled with depth. (P6)"""
+"""How branches of residual networks are scaled with depth. (U6)"""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ class Exponents(NamedTuple):
 ZERO = Exponents(Fraction(0), Fraction(0), Fraction(0))
 
 
-def exponents(values: Iterable[float | Fraction | str] | float, name: str = "exponents") -> Exponents:
+def exponents(values: Iterable[float | Fraction | str] | float | str | Fraction, name: str = "exponents") -> Exponents:
     """Exact exponents of three numbers (input, hidden, output), or of one for all; "1/2" and 0.5 are 1/2.
 
     Raises: ValueError for anything else.
     """
-    given = (values,) * 3 if isinstance(values, (int, float, Fraction)) else tuple(values)
+    given = (values,) * 3 if isinstance(values, (int, float, str, Fraction)) else tuple(values)
     if len(given) != 3:
         raise ValueError(f"{name} are three numbers, for input, hidden and output layers; got {given!r}.")
     return Exponents(*(power(value, name) for value in given))

@@ -1,4 +1,4 @@
-"""The numbers that a parametrization gives every parameter of a model. (P5)"""
+"""The numbers that a parametrization gives every parameter of a model. (U5)"""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def factors(
     *,
     decay: Decay | str = Decay.PRODUCT_CONST,
 ) -> Factors:
-    """The factors of initialization, multiplier, learning rate, weight decay and epsilon of every parameter. (P5)
+    """The factors of initialization, multiplier, learning rate, weight decay and epsilon of every parameter. (U5)
 
     optimizer: one for all, or one for each role, {"hidden": muon(), "input": adam, ...}; missing roles are trained by
     that of "rest".
@@ -130,7 +130,7 @@ def _of(role: Role, exponents: Exponents) -> Power:
 
 
 def _rate(leaf: Leaf, parametrization: Parametrization, optimizer: Optimizer, n: float) -> float:
-    """Of the learning rate, of both fans where effects are what is kept. (P3)"""
+    """Of the learning rate, of both fans where effects are what is kept. (U3)"""
     if parametrization.effects is None:
         return n ** -float(_of(leaf.role, parametrization.rates(optimizer)))
     (r, g), p = parametrization.sizes(optimizer), optimizer.degree
@@ -142,7 +142,7 @@ def _rate(leaf: Leaf, parametrization: Parametrization, optimizer: Optimizer, n:
 
 
 def _gradient(leaf: Leaf, parametrization: Parametrization, optimizer: Optimizer) -> float:
-    """Of the gradient in w: an entry, or the largest singular value. (P5)"""
+    """Of the gradient in w: an entry, or the largest singular value. (U5)"""
     g = parametrization.sizes(optimizer).g
     n = leaf.fan_in if leaf.role in (Role.HIDDEN, Role.OUTPUT) else leaf.fan_out
     entry = n ** -float(_of(leaf.role, parametrization.a)) * leaf.fan_out ** -float(g)

@@ -1,4 +1,4 @@
-"""A parametrization as transformations of optax. (P5)"""
+"""A parametrization as transformations of optax. (U5)"""
 
 from __future__ import annotations
 
@@ -110,6 +110,6 @@ def roles(factors: Factors, params: Any) -> Any:
 
 
 def epsilons(factors: Factors, params: Any, epsilon: float) -> Any:
-    """A tree of epsilons that go as gradients do, `epsilon` being that of the base model. (P5)"""
+    """A tree of epsilons that go as gradients do, `epsilon` being that of the base model. (U5)"""
     factors.specs.check(params)
     return filled({path: epsilon * f.epsilon for path, f in factors.by_path.items()}, params, epsilon)

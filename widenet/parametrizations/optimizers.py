@@ -1,4 +1,4 @@
-"""Optimizers as data: how large a step they make of a gradient. (P1)-(P3)"""
+"""Optimizers as data: how large a step they make of a gradient. (U1)-(U3)"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Optimizer:
 
     @property
     def multiplier_degree(self) -> Power:
-        """p for the law of forms (P2)."""
+        """p for the law of forms (U2)."""
         return self.degree if self.outside is None else self.outside
 
     @property
@@ -57,7 +57,7 @@ def muon(scale: str | Scale | None = None) -> Optimizer:
     scale: None, or one that is in use: "keller", sqrt(max(1, fan_out / fan_in)), the default of optax and of the first
     release, "kimi", 0.2 sqrt(max(fan_in, fan_out)), which gives the RMS of Adam, "spectral", sqrt(fan_out / fan_in), or
     a function (fan_in, fan_out) -> float.  Learning rates are divided by it.
-    Source: jordan2024 (keller), liu2025 (kimi), bernstein2024 (spectral).
+    Source: jordan2024 (keller), liu2025 (kimi), yang2023spectral (spectral).
     Raises: ValueError for another name.
     """
     if isinstance(scale, str):

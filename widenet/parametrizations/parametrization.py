@@ -1,4 +1,4 @@
-"""A parametrization as data: powers of width in multipliers, initialization and learning rates. (P1)-(P4)
+"""A parametrization as data: powers of width in multipliers, initialization and learning rates. (U1)-(U4)
 
 W = n^-a w,   w ~ N(0, n^-2b),   learning rate eta n^-c,   the optimizer sees gradients times n^d
 """
@@ -26,7 +26,7 @@ NATIVE = exponents((0, "1/2", "1/2"))  # the multipliers sigma_w / sqrt(fan_in) 
 
 
 class Effects(NamedTuple):
-    """What a step does to the network, as powers of width. (P3)"""
+    """What a step does to the network, as powers of width. (U3)"""
 
     r: Exponents  # what a layer's own update adds to its output: n^-r
     g: Power  # entries of dL/dh of hidden layers: n^-g
@@ -58,7 +58,7 @@ class Parametrization:
         return self.a.plus(self.b)
 
     def sizes(self, optimizer: Optimizer) -> Effects:
-        """What a step of this optimizer does. (P3)"""
+        """What a step of this optimizer does. (U3)"""
         p, weights = optimizer.degree, self.weights
         if self.effects is not None:
             return Effects(self.effects, min(weights.output, 1 + self.effects.output))
@@ -76,7 +76,7 @@ class Parametrization:
         return self.a.plus(self.shift.times(-1))
 
     def rates(self, optimizer: Optimizer) -> Exponents:
-        """c: learning rates eta n^-c of input, hidden and output layers, where all widths are n. (P2), (P3)"""
+        """c: learning rates eta n^-c of input, hidden and output layers, where all widths are n. (U2), (U3)"""
         rule = 1 + optimizer.multiplier_degree
         if self.effects is None:
             return self.c.plus(self.shift.times(-rule))
@@ -88,12 +88,12 @@ class Parametrization:
         return c.plus(self.a.times(-rule))
 
     def gradients(self, optimizer: Optimizer) -> Exponents:
-        """d: entries of the gradient in w are of size n^-d, which epsilon must follow. (P5)"""
+        """d: entries of the gradient in w are of size n^-d, which epsilon must follow. (U5)"""
         g = self.sizes(optimizer).g
         return self.a.plus(Exponents(g, g, Fraction(0)))
 
     def to_form(self, form: str | Given) -> Parametrization:
-        """The same training with other multipliers: (a, b, c, d) -> (a + t, b - t, c - (1 + p) t, d + t). (P2)
+        """The same training with other multipliers: (a, b, c, d) -> (a + t, b - t, c - (1 + p) t, d + t). (U2)
 
         form: "A", no multipliers, "B", 1/n at the readout, as for tied embeddings, "C", that of tensor programs, "D",
         of mean field, all entries of order one; or three exponents a.

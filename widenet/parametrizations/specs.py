@@ -1,4 +1,4 @@
-"""What every parameter of a model is: its role, its growth, and from these its rates. (P5)"""
+"""What every parameter of a model is: its role, its growth, and from these its rates. (U5)"""
 
 from __future__ import annotations
 
@@ -90,10 +90,7 @@ class Specs:
         """
         try:
             content = json.loads(text)
-            leaves = [
-                Leaf(**{k: tuple(v) if isinstance(v, list) else v for k, v in leaf.items()})
-                for leaf in content["leaves"]
-            ]
+            leaves = [_leaf(**values) for values in content["leaves"]]
             found = cls({leaf.path: leaf for leaf in leaves}, content["depth"], content["block_depth"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
@@ -115,12 +112,18 @@ class Specs:
 
     def __str__(self) -> str:
         """A table."""
-        rows = [("parameter", "role", "shape", "base", "fan-in", "fan-out", "")]
+        rows: list[tuple[str, ...]] = [("parameter", "role", "shape", "base", "fan-in", "fan-out", "")]
         for leaf in self:
             marks = ", ".join(word for word, is_so in (("in a branch", leaf.branch), ("tied", leaf.tied)) if is_so)
             fans = (f"x{leaf.fan_in:g}", f"x{leaf.fan_out:g}")
             rows.append((leaf.path, leaf.role, str(leaf.shape), str(leaf.base), *fans, marks))
         return table(rows)
+
+
+def _leaf(**values: Any) -> Leaf:
+    """Lists are tuples again."""
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Leaf(**made)
 
 
 def _is_shapes(params: Any) -> bool:
