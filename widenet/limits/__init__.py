@@ -1,11 +1,11 @@
 """Exact limits of networks that learn features: infinite width, and infinite width and depth."""
 
+from widenet.limits.convergence import Slope, error_slope, width_errors
 from widenet.limits.descent import descend, sgd_step
 from widenet.limits.finite import exact_limit, finite_copy
 from widenet.limits.nets import HiddenLayer, LinearNet, linear_mup, linear_resnet
 from widenet.limits.particles import Estimate, hidden_layer_limit, particles
 from widenet.limits.recursion import linear_limit
-from widenet.limits.slope import Slope, error_slope
 
 __all__ = [
     "Estimate",
@@ -22,4 +22,5 @@ __all__ = [
     "linear_resnet",
     "particles",
     "sgd_step",
+    "width_errors",
 ]

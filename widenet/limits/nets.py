@@ -75,9 +75,7 @@ class LinearNet:
         return z @ params["v"] + self.bias * params.get("c", 0.0)
 
 
-def linear_mup(
-    d_in: int, d_out: int, *, sigma_u: float = 1.0, sigma_v: float = 1.0, bias: float = 0.0
-) -> LinearNet:
+def linear_mup(d_in: int, d_out: int, *, sigma_u: float = 1.0, sigma_v: float = 1.0, bias: float = 0.0) -> LinearNet:
     """One hidden layer, f(x) = v^T u x: the network whose limit is a finite network, see `exact_limit`. (Z1)
 
     Source: yang2021, sec. 6 and 9.

@@ -46,7 +46,7 @@ def hidden_layer_limit(
 ) -> Estimate:
     """Whatever training makes of an infinitely wide hidden layer: mean and standard error. (Z4)
 
-    f = E Z^v phi(Z^u . x);  a step on the loss adds -eta chi phi(Z^u . x) to Z^v and -eta chi x Z^v phi'(Z^u . x) to Z^u
+    f = E Z^v phi(Z^u . x);  a step adds -eta chi phi(Z^u . x) to Z^v, -eta chi Z^v phi'(Z^u . x) x to Z^u
 
     train(params): outputs, or any pytree of arrays, of the network trained from `params`, such as
     `lambda p: descend(net, p, batches, loss=loss, rate=0.1, x=x)[0]`.  It is compiled once.

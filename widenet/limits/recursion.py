@@ -34,9 +34,9 @@ def linear_limit(
     Source: yang2023, prop. 4.4, derived again in (Z5).
     """
     with float64():
-        xs, ys, x = jnp.asarray(batches[0], float), jnp.asarray(batches[1]), np.asarray(x, float)
-        _check(net, xs, ys, x)
-        xs, x = _with_constant(net, xs), _with_constant(net, x)
+        inputs, ys, x = np.asarray(batches[0], float), jnp.asarray(batches[1]), np.asarray(x, float)
+        _check(net, inputs, ys, x)
+        xs, x = _with_constant(net, inputs), _with_constant(net, x)
         gradient = jax.jit(jax.grad(lambda a, c, at, y: loss(at @ a.T + net.bias * c, y), argnums=(0, 1)))
         kets, offset, outputs = Kets(net, len(xs) + 1), np.zeros(net.d_out), []
         rates = np.broadcast_to(np.asarray(rate, float), len(xs))
@@ -66,6 +66,6 @@ def _check(net: LinearNet, xs: Any, ys: Any, x: Any) -> None:
     gib = 8 / 2**30 * ((net.depth + 1) * (len(xs) + 1) * (net.d_in + net.d_out)) ** 2
     if gib > MOST_GIB:
         raise ValueError(
-            f"{net.depth} layers, {len(xs)} steps and {net.d_in} + {net.d_out} dimensions take {gib:.1f} GiB, more than "
-            f"{MOST_GIB:g}: give fewer of them; coordinates of k inputs by np.linalg.qr(x.T) have k dimensions."
+            f"{net.depth} layers, {len(xs)} steps, {net.d_in} + {net.d_out} dimensions take {gib:.1f} GiB, more than "
+            f"{MOST_GIB:g}: give fewer; k inputs have coordinates of k dimensions, by np.linalg.qr(x.T)."
         )
