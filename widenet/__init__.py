@@ -38,11 +38,16 @@ _NAMES = {
     "widenet.finite": """
         init apply function_of monte_carlo monte_carlo_nngp monte_carlo_ntk
         empirical_nngp empirical_ntk empirical_ntk_diagonal empirical_ntk_full linearize taylor""",
+    "widenet.finite.specs": "specs",
+    "widenet.parametrizations.parametrization": "mup depth_mup",
     "widenet.corrections": """
         finite_width LowRank four_point edgeworth one_hidden_cumulants optimal_aspect_ratio
         empirical_finite_width empirical_fluctuations extrapolate_width""",
-    "widenet.spectra": "jacobian_spectrum empirical_spectrum isometric_init",
-    "widenet.diagnostics": "signal_report isometry_gap recommend",
+    "widenet.spectra": """
+        jacobian_spectrum empirical_spectrum isometric_init mode_curve learning_time decoupled_weights""",
+    "widenet.diagnostics": """
+        signal_report isometry_gap recommend batch_norm_report depth_gain gap_bound dyt_propagation
+        layer_norm_propagation residual_growth growth_report skip_scales unet_signal_report""",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {
@@ -53,6 +58,7 @@ _MODULES = {
     "initializers": "widenet.initializers",
     "limits": "widenet.limits",
     "parametrizations": "widenet.parametrizations",
+    "optimizers": "widenet.optimizers",
     "torch": "widenet.torch",
 }
 
