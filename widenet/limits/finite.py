@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from widenet.limits.nets import LinearNet, Params, random_matrix
@@ -24,11 +23,8 @@ def exact_limit(net: LinearNet) -> Params:
     if net.depth:
         raise ValueError(f"the limit of depth {net.depth} is no finite network for all time: use linear_limit.")
     basis = jnp.eye(net.d_in + (net.d_out if net.sigma_v else 0))
-    return net.with_biases(
-        u=net.sigma_u * basis[:, : net.d_in],
-        w=jnp.zeros((0, len(basis), len(basis))),
-        v=net.sigma_v * basis[:, net.d_in :] if net.sigma_v else jnp.zeros((len(basis), net.d_out)),
-    )
+    upper, lower = net.sigma_u * basis[:, : net.d_in], net.sigma_v * basis[:, net.d_in :]
+    return net.with_biases({"u": upper, "v": lower if net.sigma_v else jnp.zeros((net.d_in, net.d_out))})
 
 
 def finite_copy(params: Params, key: Any, width: int) -> Params:
@@ -38,9 +34,7 @@ def finite_copy(params: Params, key: Any, width: int) -> Params:
     differs from a trained one by O(n^(-1/2)).
     Raises: ValueError for parameters with matrices W_l.
     """
-    if len(params["w"]):
+    if "w" in params:
         raise ValueError("finite_copy takes parameters of a net without matrices W_l; these have depth.")
     omega = random_matrix(key, (width, len(params["u"])), width, 1.0)
-    rotated = {name: omega @ value for name, value in params.items() if name in "uvb"}
-    rest = {name: value for name, value in params.items() if name == "c"}
-    return {**jax.tree.map(jnp.asarray, rotated), **rest, "w": jnp.zeros((0, width, width))}
+    return {name: value if name == "c" else omega @ value for name, value in params.items()}

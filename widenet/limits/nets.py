@@ -51,13 +51,15 @@ class LinearNet:
     def init(self, key: Any, width: int) -> Params:
         """Random weights of a network of this width."""
         keys = jax.random.split(key, 3)
-        return self.with_biases(
-            u=random_matrix(keys[0], (width, self.d_in), width, self.sigma_u),
-            w=random_matrix(keys[1], (self.depth, width, width), width, self.sigma_w),
-            v=random_matrix(keys[2], (width, self.d_out), width, self.sigma_v),
-        )
+        weights = {
+            "u": random_matrix(keys[0], (width, self.d_in), width, self.sigma_u),
+            "v": random_matrix(keys[1], (width, self.d_out), width, self.sigma_v),
+        }
+        if self.depth:
+            weights["w"] = random_matrix(keys[2], (self.depth, width, width), width, self.sigma_w)
+        return self.with_biases(weights)
 
-    def with_biases(self, **weights: Array) -> Params:
+    def with_biases(self, weights: Params) -> Params:
         """These weights, and biases of zero where the network has any."""
         if not self.bias:
             return weights
@@ -71,7 +73,8 @@ class LinearNet:
         def layer(z: Array, w: Array) -> tuple[Array, None]:
             return self.skip * z + self.branch * (z @ w.T), None
 
-        z, _ = jax.lax.scan(layer, z, params["w"])
+        if self.depth:
+            z, _ = jax.lax.scan(layer, z, params["w"])
         return z @ params["v"] + self.bias * params.get("c", 0.0)
 
 
