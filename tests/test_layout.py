@@ -36,7 +36,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "corrections": {"program", "activations", "finite"},
     "spectra": {"program", "activations", "finite", "corrections"},
     "initializers": {"activations", "mean_field"},
-    "torch": {"activations", "initializers"},
+    "torch": {"activations", "initializers", "parametrizations"},
     "diagnostics": {*READINGS - {"predict"}, "initializers", "torch", "corrections", "spectra", "batches"},
     "parametrizations": set(),
     "optimizers": {"initializers", "parametrizations"},

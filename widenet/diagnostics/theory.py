@@ -31,19 +31,24 @@ def predicted(net: Net, x: Any) -> Signals:
     Raises: NotImplementedError as `kernel`, such as for batch norm.
     """
     program = unrolled(trace(net, x.shape))
+    return predicted_at(program, x, [var for var in program.variables if isinstance(var.op, Linear)])
+
+
+def predicted_at(program: Program, x: Any, places: list[Var]) -> Signals:
+    """The same at these variables of an unrolled program; the gradient norm only where a weight makes them. (S2)"""
     check_samples_apart(program)
-    linears = [var for var in program.variables if isinstance(var.op, Linear)]
     with float64():
         kernels = _kernels(program, jnp.asarray(x, jnp.float64))
         with np.errstate(over="ignore"):  # of networks that explode
             back = _backward(program, kernels)
     columns = []
-    for var in linears:
-        bias = float(var.op.sigma_b) ** 2 if var.op.has_bias else 0.0  # type: ignore[attr-defined]
+    for var in places:
+        weighted = isinstance(var.op, Linear)
+        bias = float(var.op.sigma_b) ** 2 if weighted and var.op.has_bias else 0.0  # type: ignore[attr-defined]
         cross = kernels[var] - bias
         own = np.diagonal(cross, axis1=1, axis2=2)
         j = back.get(var, np.full(own.shape[-1], np.nan))
-        gradient = np.sqrt(np.mean(j * own.mean(0))) if not var.positions else np.nan
+        gradient = np.sqrt(np.mean(j * own.mean(0))) if weighted and not var.positions else np.nan
         columns.append((own.mean(), _cosine(cross.mean(0)), np.mean(j), gradient, *(np.nan,) * 4))
     return Signals(*np.array(columns, np.float64).T)
 
