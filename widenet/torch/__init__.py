@@ -1,4 +1,4 @@
-"""In-place twins of `widenet.initializers` for torch, which is imported when one is called.
+"""Initializers in place, and parametrizations, for torch, which is imported when one of them is called.
 
 A tensor has torch's layout, `[out, in / groups, *window]`, and its fans; numbers are those of jax for a `key`, and
 follow torch's generator without one.
@@ -19,6 +19,8 @@ from widenet.torch.fill import (
 )
 from widenet.torch.graphs import graph_init_
 from widenet.torch.modules import init_, lsuv_
+from widenet.torch.parametrizations import param_groups, rescale_init_, with_multipliers
+from widenet.torch.specs import infer
 
 __all__ = [
     "activation",
@@ -27,12 +29,16 @@ __all__ = [
     "delta_orthogonal_",
     "fill_",
     "graph_init_",
+    "infer",
     "init_",
     "low_rank_",
     "lsuv_",
     "normal_",
     "orthogonal_",
+    "param_groups",
     "permuted_",
+    "rescale_init_",
     "truncated_normal_",
     "uniform_",
+    "with_multipliers",
 ]

@@ -1,0 +1,106 @@
+"""A parametrization in torch's training code: groups of parameters, initialization, multipliers. (U5)"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from widenet.parametrizations.apply import check_zero_readout
+from widenet.parametrizations.factors import Decay, Factors
+from widenet.parametrizations.leaf import Role
+from widenet.torch.specs import bare, named_tensors
+
+
+def param_groups(
+    model: Any,
+    factors: Factors,
+    lr: float,
+    *,
+    weight_decay: float = 0.0,
+    eps: float | None = None,
+    decay: Decay | str = Decay.PRODUCT_CONST,
+    decay_vectors: bool = False,
+) -> list[dict[str, Any]]:
+    """Groups for any torch optimizer: dicts with "params", "lr", "weight_decay" and, if it is given here, "eps".
+
+    Parameters with equal numbers are in one group, so that schedulers, which multiply each group's rate, keep the
+    ratios.  They are found by name: the model may be wrapped by torch.compile, DistributedDataParallel or FSDP with its
+    original parameters.  Those without gradient are left out.
+    lr, weight_decay, eps: of the base model.  decay: as `factors` was made with; "independent" divides by the rate.
+    decay_vectors: do biases and gains decay?
+    Raises: ValueError if the model has other parameters than `factors`.
+
+        optimizer = torch.optim.AdamW(param_groups(model, factors, lr=1e-3, weight_decay=0.1, eps=1e-8))
+    """
+    groups: dict[tuple[float, ...], dict[str, Any]] = {}
+    for name, tensor in tensors_of(model, factors).items():
+        if not tensor.requires_grad:
+            continue
+        factor = factors.by_path[name]
+        lasting = weight_decay * factor.decay if decay_vectors or _is_matrix(factors, name) else 0.0
+        lasting = lasting / lr if Decay(str(decay)) == Decay.INDEPENDENT else lasting
+        numbers = {"lr": lr * factor.rate, "weight_decay": lasting}
+        if eps is not None:
+            numbers["eps"] = eps * factor.epsilon
+        groups.setdefault(tuple(numbers.values()), {"params": [], **numbers})["params"].append(tensor)
+    return list(groups.values())
+
+
+def rescale_init_(
+    model: Any, base: Any, factors: Factors, *, zero_readout: bool = False, zero: str | None = None
+) -> Any:
+    """Scale the parameters of a wide module, in place, to the sizes that the parametrization asks for; returns it.
+
+    As `widenet.parametrizations.rescale_init`: each tensor gets the root mean square of that of `base`, a module as
+    drawn, times its factor, so that a second call changes nothing.
+    """
+    import torch
+
+    check_zero_readout(factors, zero_readout)
+    then = {tensor.names[0]: tensor.value for tensor in named_tensors(base)}
+    wrong = [leaf.path for leaf in factors.specs if leaf.path not in then or tuple(then[leaf.path].shape) != leaf.base]
+    if wrong:
+        raise ValueError(f"base is another module than that of the specs: {wrong[0]!r} differs. Infer them anew.")
+    with torch.no_grad():
+        for name, tensor in tensors_of(model, factors).items():
+            leaf = factors.specs[name]
+            if (zero_readout and leaf.role == Role.OUTPUT) or (zero is not None and re.search(zero, name)):
+                tensor.zero_()
+            elif leaf.fan_in * leaf.fan_out != 1 and float(then[name].std(correction=0)):
+                wanted = then[name].square().mean().sqrt() * factors.by_path[name].init
+                tensor.mul_(wanted / tensor.square().mean().sqrt())
+    return model
+
+
+def with_multipliers(model: Any, factors: Factors) -> Callable[..., Any]:
+    """The forward pass with every parameter times its multiplier n^-a; in form A that is the module itself."""
+    import torch
+
+    values = factors.column("multiplier")
+    if all(value == 1 for value in values.values()):
+        return model
+    tensors_of(model, factors)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        scaled = {name: tensor * values[bare(name)] for name, tensor in model.named_parameters()}
+        return torch.func.functional_call(model, scaled, args, kwargs, tie_weights=True)
+
+    return call
+
+
+def tensors_of(model: Any, factors: Factors) -> dict[str, Any]:
+    """The parameters of a module by bare name, if they are those of `factors`.
+
+    Raises: ValueError naming what is missing, unknown or of another shape.
+    """
+    found = {tensor.names[0]: tensor.value for tensor in named_tensors(model)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    sharded = any("_fsdp_wrapped_module" in name for name, _ in model.named_parameters())
+    known = {leaf.path: leaf.shape for leaf in factors.specs}
+    factors.specs.check_shapes({name: known.get(name, shape) if sharded else shape for name, shape in shapes.items()})
+    return found
+
+
+def _is_matrix(factors: Factors, name: str) -> bool:
+    return len(factors.specs[name].shape) > 1
