@@ -5,8 +5,18 @@ Figure: variance maps; V' and V'' by the clipping level; variances of deep netwo
 Claim: on the edge of chaos the shifted relu and the soft threshold have V'(q*) = 1 and V''(q*) > 0, so that the
     variance of a deep network runs away; clipped at m they have V'(q*) < 1, and networks with 85 % of zeros train
 Expected: the table of V' and V'' in ROWS; at depth 100 the clipped variance within 25 % of q*, the other above 10 q*
-Minutes: 4 (full, 2 cores), 0.4 (--quick, 2 cores)
+Minutes: 5 (full, 2 cores), 0.4 (--quick, 2 cores)
 Command: python paper_repro/sparse_activations.py [--quick] [--out DIR] [--seed N]
+
+As in the paper: activations, the edge of chaos at q* = 1, Gaussian weights, depth 100 and width 300 for the variances.
+Not as in the paper: networks of 30 layers and width 128 are trained, in place of 100 and 300, by 3000 steps of descent
+with momentum on 10000 digits; the clipping levels, rates and tolerances are our own.
+What is expected: the numbers of ROWS and LARGER were computed once by quadrature; that clipped networks stay within
+25 % and keep their share of zeros within 0.04 was chosen before the run.
+Found: at 85 % clipped networks train, unclipped ones diverge at once; but in so few steps the clipped ones come nowhere
+near the accuracy at 70 %, and CST loses a tenth of its zeros.  At 70 % V'' = 0.3 is too small for 30 layers: two of
+three unclipped networks train.  Near V' = 1 (CReLU, 85 %, m = 2) a width of 128 is as bad as no clipping.
+Data: MNIST, if the folder WIDENET_DATA has it; else scikit-learn's digits, which leave the claims on training open.
 """
 
 from __future__ import annotations
@@ -109,9 +119,9 @@ STABLE = Claim("depth 100", "|q/q* - 1| of clipped activations at layers 10, 30,
 UNSTABLE = Claim("depth 100", "q/q* of unclipped activations at layer 100, at least", at_least(10.0))
 ZEROS = Claim("depth 100", "share of zeros of clipped activations less the target, at worst", at_most(0.04))
 GOOD = Claim("training", "test accuracy of CReLU, 70 %, clipped, in points", at_least(85.0))
-GOOD_85 = Claim("training", "test accuracy of the worse of CReLU and CST, 85 %, clipped, in points", at_least(60.0))
-FAILS = Claim("training", "test accuracy of the best unclipped activation, in points", at_most(20.0))
-FAILS_SLOWER = Claim("training", "the same with a tenth of the rate, in points", at_most(20.0))
+BETTER = Claim("training", "85 %: accuracy clipped less unclipped, worse of CReLU and CST, in points", at_least(20.0))
+GOOD_85 = Claim("training", "85 %: test accuracy of the worse of CReLU and CST, clipped, in points", at_least(60.0))
+FAILS = Claim("training", "85 %: test accuracy of the best unclipped activation at two rates, in points", at_most(20.0))
 SPARSE = Claim("training", "share of zeros after training less the target, clipped, at worst", at_most(0.04))
 
 
@@ -334,21 +344,19 @@ def training(run: Run, size: Size) -> Iterator[Outcome]:
     found = {kind: trained(made(kind), data, size, run.seed, RATE) for kind in kinds}
     draw_training(run, size, found, name)
     if run.quick or name != MNIST:
-        yield from (
-            claim.skip(f"needs {MNIST}, the full run") for claim in (GOOD, GOOD_85, FAILS, FAILS_SLOWER, SPARSE)
-        )
+        yield from (claim.skip(f"needs {MNIST}, the full run") for claim in (GOOD, BETTER, GOOD_85, FAILS, SPARSE))
         return
-    told = {kind: f"{c.points[-1].mean():.1f} +- {c.points[-1].std(ddof=1):.1f}" for kind, c in found.items()}
+    told = {kind: f"{kind}: {c.points[-1].mean():.1f} +- {c.points[-1].std(ddof=1):.1f}" for kind, c in found.items()}
     end = {kind: curve.points[-1].mean() for kind, curve in found.items()}
-    note = f"{size.seeds} networks, mean and deviation; chance is 10"
-    yield GOOD.check(end[TRAINED[0]], name, f"{told[TRAINED[0]]}, {note}")
-    dense = TRAINED[1:]
-    yield GOOD_85.check(min(end[kind] for kind in dense), name, "; ".join(f"{kind}: {told[kind]}" for kind in dense))
-    note = "; ".join(f"{kind}: {told[kind]}" for kind in UNCLIPPED)
-    yield FAILS.check(max(end[kind] for kind in UNCLIPPED), name, f"{note}; a loss that is nan counts as it predicts")
-    slower = {kind: trained(made(kind), data, size, run.seed, SLOWER) for kind in UNCLIPPED}
-    note = "; ".join(f"{kind}: {curve.points[-1].mean():.1f}" for kind, curve in slower.items())
-    yield FAILS_SLOWER.check(max(curve.points[-1].mean() for curve in slower.values()), name, note)
+    yield GOOD.check(
+        end[TRAINED[0]], name, f"{size.seeds} networks, mean and deviation; {told[TRAINED[0]]}; chance is 10"
+    )
+    pairs = list(zip(TRAINED[1:], UNCLIPPED[1:], strict=True))
+    yield BETTER.check(min(end[one] - end[other] for one, other in pairs), name)
+    yield GOOD_85.check(min(end[one] for one, _ in pairs), name, "; ".join(told[one] for one, _ in pairs))
+    slower = [trained(made(kind), data, size, run.seed, SLOWER).points[-1].mean() for _, kind in pairs]
+    note = f"a network whose loss is nan counts as it predicts; {told[UNCLIPPED[0]]}"
+    yield FAILS.check(max(*slower, *(end[kind] for _, kind in pairs)), name, note)
     note = "; ".join(f"{kind}: {found[kind].zeros[-1].mean():.3f}" for kind in TRAINED)
     yield SPARSE.check(max(abs(found[kind].zeros[-1].mean() - kind.sparsity) for kind in TRAINED), name, note)
 
@@ -363,7 +371,7 @@ def draw_training(run: Run, size: Size, found: dict[Kind, Curve], name: str) -> 
             ax.plot(epochs, values, style, color=colour, lw=1, alpha=0.8)[0].set_label(str(kind))
     axes[0].set(xlabel="epochs", title=f"training loss, {len(found)} activations ({name})")
     axes[1].set(xlabel="epochs", title="test accuracy (%)", ylim=(0, 100))
-    axes[2].set(xlabel="epochs", title="share of zeros on test data", ylim=(0.6, 1))
+    axes[2].set(xlabel="epochs", title="share of zeros on test data", ylim=(0.6, 1.08))
     axes[2].yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[2].legend(loc="upper right")
     save(figure, run, "training")
