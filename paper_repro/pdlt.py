@@ -208,8 +208,8 @@ def draw_flows(run: Run, size: Size, drawn: dict[Activation, Any]) -> None:
         axes[2].semilogx(k, maps.chi_par(k), color=colour, label=rf"{phi.name}, $\chi_\parallel$")
         axes[2].semilogx(k, maps.chi_perp(k), color=colour, ls=":", lw=2.2, label=rf"{phi.name}, $\chi_\perp$")
     axes[2].axvline(star, color="k", ls="--", lw=1, label="K* of gelu")
-    axes[2].set(xlabel="K", ylabel="factor per layer", title="Susceptibilities", ylim=(0, 1.35))
-    axes[2].legend(loc="lower left")
+    axes[2].set(xlabel="K", ylabel="factor per layer", title="Susceptibilities", ylim=(0, 1.9))
+    axes[2].legend(loc="upper left", ncols=2)
     save(figure, run, "criticality")
 
 
@@ -245,7 +245,10 @@ def measured(run: Run, size: Size, depth: int) -> Iterator[Estimate]:
     for width in progress(size.widths, f"tensors at depth {depth}"):
         key = jax.random.fold_in(jax.random.key(run.seed), depth)
         given = {"key": jax.random.fold_in(key, width), "width": width, "draws": size.networks}
-        yield wn.empirical_finite_width(network(wn.tanh, depth), np.ones((1, width)), **given)
+        net, x = network(wn.tanh, depth), np.ones((1, width))
+        found, cheap = wn.empirical_finite_width(net, x, **given), wn.empirical_fluctuations(net, x, **given)
+        value, error = found.value | {"V": cheap.V[-1]}, found.error | {"V": cheap.V_error[-1]}
+        yield Estimate(width, value, error)
 
 
 def draw_tensors(run: Run, deep: Any, found: dict[int, Any], limits: dict[int, Estimate]) -> None:
@@ -297,7 +300,7 @@ def growth(run: Run, size: Size) -> Iterator[Outcome]:
     axes[0].errorbar([], [], [], fmt="o", ms=4, color="0.4", label="networks, extrapolated, 2 s.e.")
     axes[0].set(xlabel="layer", ylabel=r"$V/K^2$", title="Fluctuations over networks, times n")
     axes[1].plot([], [], color="0.4", ls=":", lw=2.5, label="5, 2, 2/3")
-    axes[1].set(xlabel="layer", ylabel=r"growth of $V/K^2$ a layer", title="and how fast they grow")
+    axes[1].set(xlabel="layer", ylabel=r"growth of $V/K^2$ a layer", title="The slope of the lines on the left")
     for ax in axes:
         ax.legend(loc="best")
     save(figure, run, "growth")

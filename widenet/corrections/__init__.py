@@ -2,7 +2,7 @@
 
 from widenet.corrections.aspect import optimal_aspect_ratio
 from widenet.corrections.edgeworth import edgeworth, one_hidden_cumulants
-from widenet.corrections.ensembles import LowRank
+from widenet.corrections.ensembles import LowRank, draw_params
 from widenet.corrections.estimators import Estimate, empirical_finite_width, extrapolate_width
 from widenet.corrections.fluctuations import Fluctuations, empirical_fluctuations
 from widenet.corrections.four_point import FourPoint, four_point
@@ -15,6 +15,7 @@ __all__ = [
     "Fluctuations",
     "FourPoint",
     "LowRank",
+    "draw_params",
     "edgeworth",
     "empirical_finite_width",
     "empirical_fluctuations",
