@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from widenet.optimizers.leaves import PerLeaf, average, divided, map_named, per_leaf, weight_so_far, working
+from widenet.optimizers.leaves import PerLeaf, average, divided, map_named, per_leaf, unbiased, working
 from widenet.optimizers.library import optax
 
 
@@ -40,10 +40,10 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, *, eps: PerLeaf = None) ->
     def update(updates: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
         mu = jax.tree.map(lambda g, m: average(m, working(g), b1), updates, state.mu)
         nu = jax.tree.map(lambda g, v: average(v, working(g) ** 2, b2), updates, state.nu)
-        m_weight, v_weight = weight_so_far(b1, state.steps), weight_so_far(b2, state.steps)
 
         def direction(name: str, g: Array, m: Array, v: Array) -> Array:
-            return _direction(m / m_weight, jnp.sqrt(v / v_weight), of(name)).astype(g.dtype)
+            m, v = unbiased(m, b1, state.steps), unbiased(v, b2, state.steps)
+            return _direction(m, jnp.sqrt(v), of(name)).astype(g.dtype)
 
         return map_named(direction, updates, mu, nu), AdamState(state.steps + 1, mu, nu)
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from widenet.optimizers.damping import Damping
-from widenet.optimizers.leaves import divided
 
 
 class Pair(NamedTuple):
@@ -78,8 +77,3 @@ class Blocks:
         (height, width), (down, across), (_, m, n) = self.sides, self.counts, self.shape
         full = blocks.reshape(-1, down, across, height, width).swapaxes(2, 3)
         return full.reshape(-1, down * height, across * width)[:, :m, :n]
-
-
-def scaled_by(factors: Pair, weight: Array) -> Pair:
-    """Both factors divided by a number."""
-    return Pair(*(divided(factor, weight) for factor in factors))

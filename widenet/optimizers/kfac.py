@@ -14,8 +14,8 @@ from widenet.optimizers.adam import scale_by_adam
 from widenet.optimizers.capture import Capture, rows
 from widenet.optimizers.curvature import Curvature, Loss, gauss_newton
 from widenet.optimizers.damping import Damping, relative_to_trace
-from widenet.optimizers.factors import Pair, every_so_often, inverse_powers, scaled_by
-from widenet.optimizers.leaves import PerLeaf, average, weight_so_far, working
+from widenet.optimizers.factors import Pair, every_so_often, inverse_powers
+from widenet.optimizers.leaves import PerLeaf, average, unbiased, working
 from widenet.optimizers.shampoo import check_rates
 from widenet.parametrizations.trees import path_of
 
@@ -98,11 +98,11 @@ def kfac(
             name, fans = capture.names[i], capture.fans[i]
             now = _moments(i, given, kicks, state.multipliers[name], len(outputs))
             factors = Pair(*(average(old, new, beta) for old, new in zip(state.factors[name], now, strict=True)))
-            unbiased = scaled_by(factors, weight_so_far(beta, state.steps))
+            means = Pair(*(unbiased(factor, beta, state.steps) for factor in factors))
             inverses = every_so_often(
                 every,
                 state.steps,
-                lambda: inverse_powers(name, unbiased, (1, 1), damping),
+                lambda: inverse_powers(name, means, (1, 1), damping),
                 state.inverses[name],
             )
             direction = fans.weight(inverses.into @ working(fans.matrices(gradients[name])) @ inverses.out)

@@ -139,9 +139,9 @@ def average(old: Array, new: Array, beta: float) -> Array:
     return old + new if beta == 1 else beta * old + (1 - beta) * new
 
 
-def weight_so_far(beta: float, count: Array) -> Array:
-    """What the weights of an `average` of `count` + 1 terms add up to: its bias is undone by a division by it."""
-    return jnp.ones(()) if beta == 1 else 1 - beta ** (count + 1)
+def unbiased(average: Array, beta: float, count: Array) -> Array:
+    """An `average` of `count` + 1 terms, divided by what their weights add up to; a sum as it is."""
+    return average if beta == 1 else average / (1 - beta ** (count + 1).astype(average.dtype))
 
 
 def divided(x: Array, by: Array) -> Array:

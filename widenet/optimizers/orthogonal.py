@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -27,9 +28,12 @@ def newton_schulz(coefficients: Sequence[Quintic]) -> Orthogonalize:
         x = _of_norm_one(working(matrices))
         wide = x.shape[-2] <= x.shape[-1]
         x = x if wide else x.mT
-        for a, b, c in coefficients:
+
+        def step(x: Array, abc: Array) -> tuple[Array, None]:
             gram = x @ x.mT
-            x = a * x + (b * gram + c * gram @ gram) @ x
+            return abc[0] * x + (abc[1] * gram + abc[2] * gram @ gram) @ x, None
+
+        x, _ = jax.lax.scan(step, x, jnp.asarray(coefficients, x.dtype))
         return (x if wide else x.mT).astype(matrices.dtype)
 
     return orthogonalize

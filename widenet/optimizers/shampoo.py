@@ -9,8 +9,8 @@ from jax import Array
 
 from widenet.optimizers.adam import scale_by_adam
 from widenet.optimizers.damping import Damping, relative_to_largest
-from widenet.optimizers.factors import Blocks, Pair, every_so_often, gram, inverse_powers, scaled_by
-from widenet.optimizers.leaves import PerLeaf, average, by_matrix, routed, weight_so_far
+from widenet.optimizers.factors import Blocks, Pair, every_so_often, gram, inverse_powers
+from widenet.optimizers.leaves import PerLeaf, average, by_matrix, routed, unbiased
 
 RELATIVE = relative_to_largest()
 
@@ -57,8 +57,8 @@ def scale_by_shampoo(
         blocks = Blocks(matrices.shape, block_size)
         gradient = blocks.split(matrices)
         factors = Pair(*(average(old, new, beta) for old, new in zip(state.factors, gram(gradient), strict=True)))
-        unbiased = scaled_by(factors, weight_so_far(beta, count))
-        powers = every_so_often(every, count, lambda: inverse_powers(name, unbiased, both, damping), state.powers)
+        means = Pair(*(unbiased(factor, beta, count) for factor in factors))
+        powers = every_so_often(every, count, lambda: inverse_powers(name, means, both, damping), state.powers)
         return blocks.join(powers.into @ gradient @ powers.out), ShampooState(factors, powers)
 
     return routed(by_matrix(init, update, axes), axes, scale_by_adam() if rest is None else rest)
