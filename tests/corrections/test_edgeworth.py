@@ -28,6 +28,16 @@ def test_one_hidden_layer(phi, fourth, sixth):
     np.testing.assert_allclose(c.variance, mean)
 
 
+@pytest.mark.parametrize(("readout", "law"), [((9 / 5, 27 / 7), "uniform"), ((1, 1), "signs")])
+def test_one_hidden_layer_with_other_readouts(readout, law):
+    """Against the sums themselves: cumulants of v relu(z) add up, those of one term are computed from its moments."""
+    v = {"uniform": np.sqrt(3) * (2 * (np.arange(20_000) + 0.5) / 20_000 - 1), "signs": np.ones(1)}[law]
+    m2, m4, m6 = (np.mean(v**k) * half for k, half in ((2, 0.5), (4, 1.5), (6, 7.5)))
+    c = wn.one_hidden_cumulants(wn.relu, 10, q=1.0, readout=readout)
+    np.testing.assert_allclose(c.fourth * 10, (m4 - 3 * m2**2) / m2**2, rtol=1e-6)
+    np.testing.assert_allclose(c.sixth * 100, (m6 - 15 * m4 * m2 + 30 * m2**3) / m2**3, rtol=1e-6, atol=1e-9)
+
+
 def test_one_hidden_layer_is_the_first_order_of_any_net():
     net = wn.zoo.mlp(wn.tanh, 1, sigma_w=1.3, sigma_b=0.0)
     exact = wn.one_hidden_cumulants(wn.tanh, 50, q=1.3**2, sigma_w=1.3)
@@ -60,3 +70,5 @@ def test_what_is_refused():
         wn.finite_width(wn.zoo.mlp(wn.tanh, 3, sigma_w=1.5)).density(Z, 0)
     with pytest.raises(ValueError, match="width"):
         wn.one_hidden_cumulants(wn.relu, 0, q=1.0)
+    with pytest.raises(ValueError, match="no law"):
+        wn.one_hidden_cumulants(wn.relu, 8, q=1.0, readout=(3.0, 8.0))

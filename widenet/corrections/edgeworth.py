@@ -12,6 +12,8 @@ from widenet.activations import dual
 from widenet.activations.activation import Activation, Times
 from widenet.precision import float64
 
+NORMAL = (3.0, 15.0)  # fourth and sixth moments of a normal variable
+
 
 class Cumulants(NamedTuple):
     """Of a symmetric law: its variance, excess kurtosis and normalized sixth cumulant."""
@@ -42,23 +44,30 @@ def edgeworth(z: Any, variance: float, fourth: float, sixth: float | None = None
     return np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi * variance) * hermeval(u, series)
 
 
-def one_hidden_cumulants(phi: Activation, width: int, *, q: float, sigma_w: float = 1.0) -> Cumulants:
+def one_hidden_cumulants(
+    phi: Activation, width: int, *, q: float, sigma_w: float = 1.0, readout: tuple[float, float] = NORMAL
+) -> Cumulants:
     """The exact cumulants of the output of one hidden layer of Gaussian weights. (W7)
 
-    Given the hidden layer the output is normal with variance s = sigma_w^2 mean phi(z_j)^2, so k4 = 3 Var(s)/s^2 and
-    k6 = 15 kappa_3(s)/s^3 with the mean s in the denominators: of order 1/n and 1/n^2.
+    The output is a sum of n independent terms v_j phi(z_j).  With m_k = E phi^2k and b_4, b_6 the moments of v,
+    k4 = (b_4 m_2/m_1^2 - 3)/n and k6 = (b_6 m_3/m_1^3 - 15 b_4 m_2/m_1^2 + 30)/n^2.
 
-    q: variance of the hidden preactivations.
-    Raises: ValueError for a width below one, or a phi that vanishes.
+    q: variance of the hidden preactivations.  readout: b_4 and b_6, the fourth and sixth moments of the readout's
+    weights over powers of their variance; their law is symmetric: (3, 15) if normal, (9/5, 27/7) if uniform, (1, 1)
+    for signs.
+    Raises: ValueError for a width below one, a phi that vanishes, or moments that no law has.
     """
     if width < 1 or not q > 0:
         raise ValueError(f"one_hidden_cumulants needs a width of at least one and q > 0; got {width} and {q}.")
+    fourth, sixth = readout
+    if not (fourth >= 1 and sixth >= fourth**2):
+        raise ValueError(f"readout: no law has b_4 = {fourth} and b_6 = {sixth}, for b_4 >= 1 and b_6 >= b_4^2.")
     with float64():
         m1, m2, m3 = (float(dual.mean(_power(phi, 2 * k), jnp.asarray(q))) for k in (1, 2, 3))
     if not m1 > 0:
         raise ValueError(f"{phi.name} vanishes at variance {q}: its output is zero and has no cumulants.")
-    third = m3 - 3 * m1 * m2 + 2 * m1**3
-    return Cumulants(sigma_w**2 * m1, 3 * (m2 / m1**2 - 1) / width, 15 * third / m1**3 / width**2)
+    tail, far = fourth * m2 / m1**2, sixth * m3 / m1**3
+    return Cumulants(sigma_w**2 * m1, (tail - 3) / width, (far - 15 * tail + 30) / width**2)
 
 
 def _power(phi: Activation, power: int) -> Activation:
