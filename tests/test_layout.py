@@ -41,6 +41,7 @@ MAY_IMPORT = {  # each room, and the rooms it may know beside the floor; a new r
     "parametrizations": set(),
     "optimizers": {"initializers", "parametrizations"},
     "limits": set(),
+    "transfer": {"program", "finite", "initializers", "parametrizations", "optimizers"},
     "predict": set(),
     "scale": {"program", "kernels", "predict"},
     "datasets": set(),

@@ -48,6 +48,7 @@ _NAMES = {
     "widenet.diagnostics": """
         signal_report isometry_gap recommend batch_norm_report depth_gain gap_bound dyt_propagation
         layer_norm_propagation residual_growth growth_report skip_scales unet_signal_report""",
+    "widenet.transfer": "coordinate_check alignment linearization_distance lr_sweep",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {
