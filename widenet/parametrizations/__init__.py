@@ -6,6 +6,7 @@ from widenet.parametrizations.conventions import Convention
 from widenet.parametrizations.depth import Depth, depth, depth_linear, depth_none, depth_sqrt
 from widenet.parametrizations.exponents import Exponents, exponents
 from widenet.parametrizations.factors import Decay, Factor, Factors, factors
+from widenet.parametrizations.for_nnx import annotate
 from widenet.parametrizations.for_optax import (
     add_parametrized_decay,
     epsilons,
@@ -49,6 +50,7 @@ __all__ = [
     "adam",
     "adamw",
     "add_parametrized_decay",
+    "annotate",
     "attention_scale",
     "branch_scale",
     "check",
