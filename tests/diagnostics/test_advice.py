@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
@@ -28,11 +29,6 @@ def named(advice):
 @pytest.fixture(scope="module")
 def gelu():
     return wn.recommend(wn.zoo.mlp(wn.gelu, 12, sigma_w=1.1), X, width=128)
-
-
-@pytest.fixture(scope="module")
-def residual():
-    return wn.recommend(two_weights, X, width=64)
 
 
 @pytest.mark.parametrize("make", [wn.zoo.mlp, wn.zoo.residual])
@@ -81,15 +77,17 @@ def test_the_measurement_is_that_of_the_signal_report(gelu):
 def test_the_spread_is_that_of_the_singular_values_and_of_free_probability(gelu, name):
     option, setting = named(gelu)[name], gelu.setting
     weights = setting.orthogonal if option.candidate.orthogonal else setting.gaussian
-    hidden = wn.serial(
-        *[wn.serial(wn.gelu, wn.dense(sigma_w=option.scales.sigma_w, sigma_b=option.scales.sigma_b))] * 11
-    )
-    given = option.scales.sigma_w * X @ np.asarray(weights["dense1"]["w"]) / np.sqrt(X.shape[1])
-    given = given + option.scales.sigma_b * np.asarray(weights["dense1"]["b"])
-    rest = {f"dense{i}": weights[f"dense{i + 1}"] for i in range(1, 12)}
-    squares = wn.empirical_spectrum(hidden, rest, given.astype(np.float32)) ** 2
+    layers = [(entry["w"] * option.scales.sigma_w / len(entry["w"]) ** 0.5, entry["b"]) for entry in weights.values()]
+
+    def hidden(layers, h):
+        for w, b in layers:
+            h = jax.nn.gelu(h, approximate=False) @ w + option.scales.sigma_b * b
+        return h
+
+    first = X @ layers[0][0] + option.scales.sigma_b * layers[0][1]
+    squares = wn.empirical_spectrum(hidden, layers[1:-1], first) ** 2
     direct = np.mean(squares**2) / np.mean(squares) ** 2
-    assert abs(option.measured.spread / direct - 1) < 0.15
+    assert abs(option.measured.spread / direct - 1) < 0.3  # of 24 directions
     assert abs(option.theory.spread / direct - 1) < 0.35  # of order depth / width
 
 
@@ -112,51 +110,18 @@ def test_the_ranking_is_by_decades_and_gains_that_are_not_gelu_s_lose(gelu):
     assert gelu.best.name in str(gelu)
 
 
+def test_what_is_missing_says_why(gelu):
+    assert "above 0.25" in gelu.missing["orthogonal, isometric_init"]
+    assert "no skip connection" in gelu.missing["Fixup"]
+    for why in gelu.missing.values():
+        assert why in str(gelu)
+
+
 def test_lsuv_makes_the_variance_one_on_the_data(gelu):
     option = named(gelu)["LSUV"]
     np.testing.assert_allclose(option.report.measured.q, 1, rtol=0.02)
     assert option.report.theory is None
     assert option.sigma_w[0] < option.sigma_w[1]
-
-
-def test_tanh_is_isometric_and_data_are_scaled_for_it():
-    best = wn.recommend(wn.zoo.mlp(wn.tanh, 10), 3 * X, width=64).best
-    assert best.name == "orthogonal, isometric_init"
-    q = wn.isometric_init(wn.tanh, 10).q
-    np.testing.assert_allclose(best.report.theory.q + best.scales.sigma_b**2, q, rtol=0.01)
-    assert abs(best.theory.spread - (1 + 0.25 * 9 / 10)) < 0.01
-
-
-def test_blocks_that_begin_as_the_identity_change_nothing(residual):
-    found = named(residual)
-    for name in ("SkipInit, ReZero", "Fixup"):
-        np.testing.assert_allclose(found[name].measured[:3], 1, rtol=1e-5)
-        assert found[name].theory == (1, 1, 1, 1)
-        assert abs(found[name].measured.spread - 1) < 0.1
-    assert found["Fixup"].cost < found["branches / sqrt(depth)"].cost < found["critical point of relu"].cost
-    assert found["branches / sqrt(depth)"].theory.q == pytest.approx((1 + 1 / 3) ** 3)
-
-
-def test_what_is_missing_says_why(gelu, residual):
-    assert "above 0.25" in gelu.missing["orthogonal, isometric_init"]
-    assert "no skip connection" in gelu.missing["Fixup"]
-    assert "scale-invariant" in residual.missing["edge of chaos of relu, sigma_b = 0.1"]
-    assert "the same as critical point of relu" in residual.missing["He"]
-    assert "use rezero" in wn.recommend(wn.zoo.residual(wn.relu, 2), X, width=16).missing["Fixup"]
-    for why in residual.missing.values():
-        assert why in str(residual)
-
-
-def test_convolutions_are_delta_orthogonal_only_where_no_position_is_lost():
-    images = np.random.default_rng(0).normal(size=(4, 6, 6, 2)).astype(np.float32)
-    net = wn.serial(wn.conv(window=3), wn.relu, wn.conv(window=3, stride=2), wn.relu, wn.flatten(), wn.dense(width=2))
-    made = wn.recommend(net, images, width=8)
-    first, second = (np.asarray(made.setting.orthogonal[name]["w"]) for name in ("conv1", "conv2"))
-    assert np.count_nonzero(np.abs(first).sum((2, 3))) == 1
-    assert np.count_nonzero(np.abs(second).sum((2, 3))) == 9
-    option = named(made)["orthogonal, critical point of relu"]
-    assert option.report.theory is None  # the centre alone has another limit
-    assert option.cost == sum(np.abs(np.log10(option.measured)))
 
 
 def test_bad_input_is_refused(gelu, tmp_path):

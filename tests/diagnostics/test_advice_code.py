@@ -1,4 +1,4 @@
-"""The code that advice gives to paste runs, and draws what was measured."""
+"""Candidates of tanh, convolutions and skip connections; the code to paste runs and draws what was measured."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ def run(advice: Any, framework: str, name: str) -> dict[str, Any]:
     return scope
 
 
+def named(advice: Any) -> dict[str, Any]:
+    return {option.name: option for option in advice.options}
+
+
 @pytest.fixture(scope="module")
 def plain():
-    return wn.recommend(wn.zoo.mlp(wn.tanh, 4, sigma_w=1.3), X, width=N)
+    return wn.recommend(wn.zoo.mlp(wn.tanh, 4, sigma_w=1.3), 3 * X, width=N)
 
 
 @pytest.fixture(scope="module")
 def images():
-    net = wn.serial(wn.conv(window=3), wn.relu, wn.conv(window=3), wn.relu, wn.flatten(), wn.dense(width=2))
-    return wn.recommend(net, X.reshape(6, 5, 1, 1), width=N)
+    net = wn.serial(wn.conv(window=3), wn.relu, wn.conv(window=3, stride=2), wn.relu, wn.flatten(), wn.dense(width=2))
+    return wn.recommend(net, np.random.default_rng(0).normal(size=(4, 6, 6, 2)).astype(np.float32), width=N)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def skips():
         h = wn.dense(x)
         for _ in range(4):
             h = h + wn.dense(wn.relu(wn.dense(wn.relu(h))))
-        return wn.dense(h)
+        return wn.dense(wn.relu(h), width=3)
 
     return wn.recommend(net, X, width=N)
 
@@ -67,6 +71,7 @@ def test_scales_are_those_that_were_measured(plain, framework):
         assert scope.get("data_scale", 1.0) == pytest.approx(option.candidate.data_scale)
 
 
+@pytest.mark.slow
 @pytest.mark.float32
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_windows_have_an_orthogonal_centre(images, framework):
@@ -99,3 +104,32 @@ def test_a_block_is_the_identity_or_nearly(skips, framework, name):
         out = scope["Block"]()(scope["torch"].from_numpy(h)).detach().numpy()
     added = float(np.mean((np.asarray(out) - h) ** 2))
     assert (0.02 < added < 1.5) if "sqrt" in name else added == 0  # 1/4 of a variance of about one
+
+
+def test_tanh_is_isometric_and_data_are_scaled_for_it(plain):
+    assert plain.best.name == "orthogonal, isometric_init"
+    q = wn.isometric_init(wn.tanh, 4).q
+    np.testing.assert_allclose(plain.best.report.theory.q[0] + plain.best.scales.sigma_b**2, q, rtol=1e-3)
+    assert abs(plain.best.theory.spread - (1 + 0.25 * 3 / 4)) < 0.05  # data of several lengths
+    assert "the same as critical point of tanh" in plain.missing["LeCun (flax, keras)"]
+
+
+def test_blocks_that_begin_as_the_identity_change_nothing(skips):
+    found = named(skips)
+    for name in ("SkipInit, ReZero", "Fixup"):
+        np.testing.assert_allclose(found[name].measured[:3], 1, rtol=1e-5)
+        assert found[name].theory == (1, 1, 1, 1)
+        assert abs(found[name].measured.spread - 1) < 0.1
+    assert found["Fixup"].cost < found["branches / sqrt(depth)"].cost < found["critical point of relu"].cost
+    assert found["branches / sqrt(depth)"].theory.q == pytest.approx((1 + 1 / 4) ** 4)
+    assert "scale-invariant" in skips.missing["edge of chaos of relu, sigma_b = 0.1"]
+
+
+@pytest.mark.slow
+def test_convolutions_are_delta_orthogonal_only_where_no_position_is_lost(images):
+    first, second = (np.asarray(images.setting.orthogonal[name]["w"]) for name in ("conv1", "conv2"))
+    assert np.count_nonzero(np.abs(first).sum((2, 3))) == 1
+    assert np.count_nonzero(np.abs(second).sum((2, 3))) == 9
+    option = named(images)["orthogonal, critical point of relu"]
+    assert option.report.theory is None  # the centre alone has another limit
+    assert option.cost == sum(np.abs(np.log10(option.measured)))

@@ -28,7 +28,7 @@ from widenet.program.var import Var
 from widenet.spectra.slopes import slope_law
 
 PROBES = 2  # backward passes for J, which hardly differs between directions
-SPREAD_PROBES = 8  # directions for the spread
+SPREAD_PROBES = 24  # directions for the spread
 
 
 class Changes(NamedTuple):

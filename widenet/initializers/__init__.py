@@ -30,6 +30,7 @@ from widenet.initializers.initializer import (
     uniform,
 )
 from widenet.initializers.neighbours import apjn, apjn_tune
+from widenet.initializers.orthonormality import modulated, orthonormality, orthonormality_penalty
 from widenet.initializers.recipes import critical, fixup, rezero, skip_init, sparse_crelu, sparse_cst
 from widenet.initializers.shaped import dks, tat, tat_leaky_relu
 from widenet.initializers.unit_variance import lsuv
@@ -61,8 +62,11 @@ __all__ = [
     "low_rank",
     "lsuv",
     "metainit",
+    "modulated",
     "normal",
     "orthogonal",
+    "orthonormality",
+    "orthonormality_penalty",
     "permuted",
     "residual_operator",
     "rezero",

@@ -18,7 +18,7 @@ from widenet.torch.fill import (
     uniform_,
 )
 from widenet.torch.graphs import graph_init_
-from widenet.torch.modules import init_, lsuv_
+from widenet.torch.modules import init_, lsuv_, orthonormality_penalty
 from widenet.torch.parametrizations import param_groups, rescale_init_, with_multipliers
 from widenet.torch.specs import infer
 
@@ -35,6 +35,7 @@ __all__ = [
     "lsuv_",
     "normal_",
     "orthogonal_",
+    "orthonormality_penalty",
     "param_groups",
     "permuted_",
     "rescale_init_",

@@ -73,6 +73,25 @@ def lsuv_(module: Any, *batch: Any, target: float = 1.0) -> Report:
     return Report("standard deviation", tuple(before), begin, end, scales)
 
 
+def orthonormality_penalty(module: Any) -> Any:
+    """sum_W |W^T W - I|_F^2 / 2 over all linear and convolutional layers, to be added to a loss. (I23)
+
+    Each group of a convolution is a matrix [window * in / groups, out / groups]; a weight that is shared counts once.
+    Raises: as `init_`.
+    Source: xie2017, eq. (7).
+    """
+    import torch
+
+    weights = {id(layer.weight): layer for _, layer in linear_layers(module)}
+    total = 0
+    for layer in weights.values():
+        groups = getattr(layer, "groups", 1)
+        for part in layer.weight.chunk(groups):
+            rows = (part.transpose(0, 1) if getattr(layer, "transposed", False) else part).flatten(1)  # W^T
+            total = total + (rows @ rows.T - torch.eye(len(rows), dtype=rows.dtype, device=rows.device)).square().sum()
+    return total / 2
+
+
 def _met(module: Any, batch: Any, at_layer: Callable[[str, Any, float], float]) -> dict[str, float]:
     """Deviations of the products of a pass, by weight at its first use; `at_layer` gives factors for what goes on."""
     import torch
