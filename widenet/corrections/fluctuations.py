@@ -68,13 +68,18 @@ def _squares(chain: Chain, x: Array, key: Any, width: int, draws: int, law: Ense
 
 
 def _preactivations(chain: Chain, x: Array, key: Any, width: int, law: Ensemble) -> Array:
-    """Those of all layers of one network, `[L, width]`."""
+    """Those of all layers of one network, `[L, width]`.
+
+    All hidden matrices are drawn in one call: jax on a CPU can lock up in many factorizations side by side.
+    """
+    of_first, of_weights, of_biases = jax.random.split(key, 3)
+    hidden = jax.vmap(lambda k: law.draw(k, width, width))(jax.random.split(of_weights, len(chain.layers) - 1))
+    biases = jax.random.normal(of_biases, (len(chain.layers), width))
     z, made = x, []
     for i, layer in enumerate(chain.layers):
         s = z if layer.phi is None else layer.phi(z)
-        of_weights, of_biases = jax.random.split(jax.random.fold_in(key, i))
-        w = law.draw(of_weights, len(s), width)
-        z = layer.sigma_w / math.sqrt(len(s)) * (s @ w) + layer.sigma_b * jax.random.normal(of_biases, (width,))
+        w = hidden[i - 1] if i else law.draw(of_first, len(x), width)
+        z = layer.sigma_w / math.sqrt(len(s)) * (s @ w) + layer.sigma_b * biases[i]
         made.append(z)
     return jnp.stack(made)
 
