@@ -4,7 +4,13 @@ from widenet.diagnostics.advice import Advice, recommend
 from widenet.diagnostics.dynamic_tanh import Propagation, dyt_exponent, dyt_propagation, layer_norm_propagation
 from widenet.diagnostics.growth import GrowthReport, growth_report, residual_growth
 from widenet.diagnostics.long_skips import SkipReport, skip_scales, unet_signal_report
-from widenet.diagnostics.normalization import BatchNormReport, batch_norm_report, depth_gain, gap_bound
+from widenet.diagnostics.normalization import (
+    BatchNormReport,
+    batch_norm_layers,
+    batch_norm_report,
+    depth_gain,
+    gap_bound,
+)
 from widenet.diagnostics.report import SignalReport, signal_report
 from widenet.diagnostics.statistics import isometry_gap
 
@@ -15,6 +21,7 @@ __all__ = [
     "Propagation",
     "SignalReport",
     "SkipReport",
+    "batch_norm_layers",
     "batch_norm_report",
     "depth_gain",
     "dyt_exponent",

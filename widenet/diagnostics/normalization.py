@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,53 @@ def gap_bound(gap: float, width: int, depth: int, constant: float = GAP_CONSTANT
     return gap * np.exp(-np.arange(depth + 1) / (constant * width**2 * (1 + width * gap)))
 
 
+def batch_norm_layers(
+    weights: Any, x: Any, phi: Activation = identity, *, gains: Any = None, centre: bool = True
+) -> Array:
+    """x_l = phi(gain_l BN(x_(l-1) W_l)), l = 1 ... L, x_0 the batch; without parameters of BN. (S5)
+
+    gains, centre: as of `batch_norm_report`.
+    Shapes: weights `[L, d, d]` and x `[n, d]` to `[L, n, d]`; differentiable in all.
+    Source: meterez2024, without the mean.
+    """
+
+    def layer(h: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
+        w, gain = at
+        h = h @ w
+        h = h - h.mean(0) if centre else h
+        h = phi(gain * h / jnp.sqrt(jnp.mean(h**2, axis=0)))
+        return h, h
+
+    gains = jnp.ones(len(weights), x.dtype) if gains is None else jnp.asarray(gains, x.dtype)
+    return jax.lax.scan(layer, x, (weights, gains))[1]
+
+
 @dataclass(frozen=True)
 class BatchNormReport:
-    """The isometry gap of the batch and the gradients in the weights of each layer."""
+    """The batch and the gradients in the weights, layer by layer."""
 
-    gap: np.ndarray  # [L + 1], of the data first
+    phi: Activation
+    batch: np.ndarray  # [L + 1, n, d], the data first
     gradient: np.ndarray  # [L], norm of the derivative of a unit output in the weight
-    theory: float  # the factor of the squared gradient at infinite width (B8); NaN where it is not known
-    finding: Finding
+    centre: bool
+    gains: np.ndarray  # [L]
+
+    @cached_property
+    def gap(self) -> np.ndarray:
+        """The isometry gap of the batch, `[L + 1]`; of its differences if the mean is taken out."""
+        basis = _differences(self.batch.shape[1]) if self.centre else np.eye(self.batch.shape[1])
+        return np.array([isometry_gap(basis @ rows) for rows in self.batch])
+
+    @cached_property
+    def theory(self) -> float:
+        """The factor of the squared gradient per layer at infinite width (B8); NaN where it is not known."""
+        known = self.centre and (self.gains == 1).all() and self.batch.shape[1] > 3
+        return batch_norm_rate(self.phi, self.batch.shape[1]) if known else math.nan
+
+    @cached_property
+    def finding(self) -> Finding:
+        """The verdict and its reason."""
+        return _finding(self.gap, self.gradient)
 
     @property
     def rate(self) -> float:
@@ -119,15 +158,11 @@ def batch_norm_report(
     """
     x, weights = jnp.asarray(x), jnp.asarray(weights)
     gains = jnp.ones(len(weights)) if gains is None else jnp.asarray(gains)
-    known = centre and bool((gains == 1).all()) and len(x) > 3
     _check(weights, x, gains)
     key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
     layers, squares = _passes(weights.astype(x.dtype), x, gains.astype(x.dtype), key, phi, centre)
-    rows = np.concatenate([np.asarray(x)[None], np.asarray(layers)]).astype(np.float64)
-    basis = _differences(len(x)) if centre else np.eye(len(x))
-    gap = np.array([isometry_gap(basis @ each) for each in rows])
-    gradient = np.sqrt(np.asarray(squares, np.float64))
-    return BatchNormReport(gap, gradient, batch_norm_rate(phi, len(x)) if known else math.nan, _finding(gap, gradient))
+    batch = np.concatenate([np.asarray(x)[None], np.asarray(layers)]).astype(np.float64)
+    return BatchNormReport(phi, batch, np.sqrt(np.asarray(squares, np.float64)), centre, np.asarray(gains))
 
 
 def _check(weights: Array, x: Array, gains: Array) -> None:
@@ -146,15 +181,9 @@ def _check(weights: Array, x: Array, gains: Array) -> None:
 def _passes(weights: Array, x: Array, gains: Array, key: Array, phi: Activation, centre: bool) -> tuple[Array, Array]:
     """What each layer makes `[L, n, d]`, and the squared gradients `[L]` of a random direction at the output."""
 
-    def layer(h: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
-        w, gain = at
-        h = h @ w
-        h = h - h.mean(0) if centre else h
-        h = phi(gain * h / jnp.sqrt(jnp.mean(h**2, axis=0)))
-        return h, h
-
     def forward(weights: Array) -> tuple[Array, Array]:
-        return jax.lax.scan(layer, x, (weights, gains))
+        made = batch_norm_layers(weights, x, phi, gains=gains, centre=centre)
+        return made[-1], made
 
     output, pull, layers = jax.vjp(forward, weights, has_aux=True)
     probes = jax.random.normal(key, (PROBES, *output.shape), output.dtype)
