@@ -1,4 +1,4 @@
-"""How updates grow with the width: a network with two hidden layers in muP, without multipliers, and rates set by hand."""
+"""How updates grow with the width: two hidden layers in muP, without multipliers, and rates set by hand."""
 
 from __future__ import annotations
 

@@ -84,19 +84,23 @@ def kfac(
         x, targets = batch
         capture = Capture.of(apply, params, x, axes)
         arrays = capture.reading.leaves.arrays
-        shifts = capture.shifts(x)
+        places, shifts = capture.uses(x)
 
         def forward(arrays: Any, shifts: Any) -> tuple[Array, Any]:
-            return capture.forward(arrays, shifts, x)
+            return capture.shifted(arrays, shifts, x)
 
         outputs, pull, given = jax.vjp(forward, list(arrays), shifts, has_aux=True)
         value, slope = jax.value_and_grad(lambda f: jnp.mean(loss(f, targets)))(outputs)
         gradients = dict(zip(capture.names, pull(slope)[0], strict=True))
         kicks = jax.vmap(lambda vector: pull(vector)[1])(curvature(loss, outputs, targets, key).astype(outputs.dtype))
 
+        def over_uses(i: int, parts: list[Array]) -> Array:
+            return jnp.concatenate([rows(part) for at, part in zip(places, parts, strict=True) if at == i])
+
         def layer(i: int) -> tuple[Array, Pair, Pair]:
             name, fans = capture.names[i], capture.fans[i]
-            now = _moments(i, given, kicks, state.multipliers[name], len(outputs))
+            data, ends = over_uses(i, given), over_uses(i, kicks)
+            now = Pair(state.multipliers[name] ** 2 * data.T @ data / len(data), ends.T @ ends / len(outputs))
             factors = Pair(*(average(old, new, beta) for old, new in zip(state.factors[name], now, strict=True)))
             means = Pair(*(unbiased(factor, beta, state.steps) for factor in factors))
             inverses = every_so_often(
@@ -120,13 +124,6 @@ def kfac(
         return _filled(params, directions | made), after
 
     return Kfac(init, update)
-
-
-def _moments(place: int, given: Any, kicks: list[Array], c: Array, n: int) -> Pair:
-    """A and B of the weight at this place, over all its uses."""
-    data = jnp.concatenate([rows(data) for leaf, data in given if leaf == place])
-    ends = jnp.concatenate([rows(kick) for (leaf, _), kick in zip(given, kicks, strict=True) if leaf == place])
-    return Pair(c**2 * data.T @ data / len(data), ends.T @ ends / n)
 
 
 def _without(params: Any, names: Any) -> dict[str, Any]:
