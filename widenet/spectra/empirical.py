@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from widenet import checks
 from widenet.finite.empirical import as_function, precision_of
 from widenet.finite.expansion import Function
+from widenet.finite.forward import NetFunction
 from widenet.program.trace import Net
 
 
@@ -29,8 +31,16 @@ def empirical_spectrum(f: Function | Net, params: Any, x: Any) -> np.ndarray:
     """
     x = checks.batch(x, "x")
     function = as_function(f)
+    of_row = (
+        partial(_of_net, function.net) if isinstance(function, NetFunction) else partial(_singular_values, function)
+    )
     with precision_of(x):
-        return np.stack([np.asarray(_singular_values(function, params, jnp.asarray(row))) for row in x])
+        return np.stack([np.asarray(of_row(params, jnp.asarray(row))) for row in x])
+
+
+@partial(jax.jit, static_argnums=0)
+def _of_net(net: Net, params: Any, row: Any) -> Any:
+    return _singular_values(NetFunction(net), params, row)
 
 
 def _singular_values(f: Function, params: Any, row: Any) -> Any:
