@@ -20,6 +20,7 @@ def test_quick_run_on_digits_passes(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "result.json").read_text())
-    assert {claim["verdict"] for claim in found["claims"]} == {"pass"}
-    assert len(found["claims"]) == 12
+    assert [claim["verdict"] for claim in found["claims"]].count("pass") == 11
+    (open_claim,) = [claim for claim in found["claims"] if claim["verdict"] != "pass"]
+    assert (open_claim["verdict"], open_claim["note"]) == ("not checked", "needs the full run")
     assert {path.stem for path in tmp_path.glob("*.png")} == {"diagrams", "correlations", "gradients", "training"}

@@ -1,0 +1,24 @@
+"""The quick run on deep linear networks, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_quick_run_passes(tmp_path):
+    command = [sys.executable, "-W", "error", ROOT / "paper_repro" / "deep_linear.py", "--quick", "--out", tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert [claim["verdict"] for claim in found["claims"]] == ["pass"] * 11
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"curves", "learning_times", "products"}
