@@ -48,7 +48,7 @@ _NAMES = {
     "widenet.diagnostics": """
         signal_report isometry_gap recommend batch_norm_report depth_gain gap_bound dyt_propagation
         layer_norm_propagation residual_growth growth_report skip_scales unet_signal_report""",
-    "widenet.transfer": "coordinate_check alignment linearization_distance lr_sweep",
+    "widenet.transfer": "coordinate_check depth_check alignment linearization_distance lr_sweep",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = {
@@ -61,6 +61,7 @@ _MODULES = {
     "parametrizations": "widenet.parametrizations",
     "optimizers": "widenet.optimizers",
     "torch": "widenet.torch",
+    "transfer": "widenet.transfer",
 }
 
 __all__ = [*_HOME, *_MODULES]

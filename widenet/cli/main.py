@@ -14,6 +14,7 @@ TASKS = {
     "predict": "regression or classification with the NNGP and the NTK",
     "phase": "the phase diagram of an activation: order, chaos and the critical line between them",
     "init": "which initialization suits an architecture, with code for jax, flax and torch",
+    "check": "whether the sizes in a model of yours depend on its width: a coordinate check",
     "show": "an architecture as equations",
     "demo": "kernels, predictions, a trained network and a figure of handwritten digits",
     "repro": "regenerate the figures of a paper",

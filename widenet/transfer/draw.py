@@ -22,7 +22,7 @@ TITLES = {
     "f": "outputs",
     "value": "named values at the start",
     "change": "change of named values",
-    "change in blocks": "change within blocks",
+    "nonlinear": "blocks: distance from linearization",
 }
 
 

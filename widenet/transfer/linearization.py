@@ -40,7 +40,7 @@ def block_linearization(apply: Any, params0: Any, params1: Any, x: Any, blocks: 
     same_shapes(params0, params1)
     found = blocks_of(params0, blocks)
     with precision_of(x):
-        distance = jax.jit(_distance_of, static_argnums=0)
+        distance = jax.jit(distance_of, static_argnums=0)
         return {
             name: float(distance(as_function(apply), params0, params1, x, masks(params0, at)))
             for name, at in found.items()
@@ -77,7 +77,8 @@ def masks(params: Any, at: dict[str, int | None]) -> Any:
     return mapped(mask, params)
 
 
-def _distance_of(apply: Any, params0: Any, params1: Any, x: Any, where: Any) -> Array:
+def distance_of(apply: Any, params0: Any, params1: Any, x: Any, where: Any) -> Array:
+    """The distance where only what the masks `where` keep moves."""
     return _distance(apply, params0, jax.tree.map(lambda a, b, m: a + m * (b - a), params0, params1, where), x)
 
 

@@ -86,6 +86,13 @@ def layerwise(apply: Any, x: Any) -> tuple[Apply, Callable[[Any], Any]]:
     return made.seen, made.unroll
 
 
+def outputs_shape(model: Any, width: int, x: Any) -> tuple[int, ...]:
+    """The shape of the outputs that a factory's model of one width makes of the data."""
+    made = as_model(models_of(model, x)(width), x, width)
+    params = jax.eval_shape(lambda: made.init(jax.random.key(0)))
+    return tuple(jax.eval_shape(made.apply, params, x).shape)
+
+
 def _is_net(model: Any, x: Any) -> bool:
     """Can it be traced?  A factory cannot, as it expects a number."""
     if not is_architecture(model):

@@ -143,7 +143,9 @@ def _features(wrong: Sequence[Finding], context: Context) -> Iterator[str]:
     shrink = {layer: value for layer, value in moved.items() if value < 0}
     if shrink:
         layer = min(shrink, key=lambda name: shrink[name])
-        yield f"lazy: what {layer} is given moves as {power(shrink[layer])}; expect='kernel' accepts that"
+        stable = all(found.slope.value < 0 for found in wrong)
+        kept = "lazy, which expect='kernel' accepts: " if stable else ""
+        yield f"{kept}what {layer} is given moves as {power(shrink[layer])}"
     for layer, value in moved.items():
         if 0 < value < np.inf:
             yield f"features that {layer} is given change by {power(value)}"

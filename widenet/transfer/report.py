@@ -12,7 +12,7 @@ import numpy as np
 from widenet.transfer.measure import Key
 from widenet.transfer.slopes import Slope
 
-COLUMNS = ("x", "W0 x", "dW x", "W0 dx", "dx", "value", "change", "f", "df")
+COLUMNS = ("x", "W0 x", "dW x", "W0 dx", "dx", "nonlinear", "value", "change", "f", "df")
 
 
 class Finding(NamedTuple):

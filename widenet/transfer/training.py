@@ -62,12 +62,15 @@ class Trainer(NamedTuple):
     factors: Factors | None
 
 
-def trainer(training: Training, model: Model, base: Model, delta: Model, batch: Any) -> Trainer:
-    """The model with the parametrization relative to `base`; `delta` differs from `base` in every width."""
+def trainer(training: Training, model: Model, base: Model, delta: Model, batch: Any, base_depth: int = 1) -> Trainer:
+    """The model with the parametrization relative to `base`; `delta` differs from `base` in every width.
+
+    base_depth: branches of the base network, where the model is an architecture.
+    """
     loss = training.loss or default_loss(batch[1])
     if model.optimizer is not None:
         return _trainer(model.init, model.apply, lambda rate: _own(model.optimizer, rate), loss, model, None)
-    found = factors_of(training, model, base, delta, batch)
+    found = factors_of(training, model, base, delta, batch, base_depth)
 
     def init(key: Any) -> Any:
         return rescale_init(model.init(key), base.init(key), found, zero_readout=training.zero_readout)
@@ -79,7 +82,7 @@ def trainer(training: Training, model: Model, base: Model, delta: Model, batch: 
     return _natural(init, apply, core, loss, model, found)
 
 
-def factors_of(training: Training, model: Model, base: Model, delta: Model, batch: Any) -> Factors:
+def factors_of(training: Training, model: Model, base: Model, delta: Model, batch: Any, base_depth: int = 1) -> Factors:
     """The factors of a model of one size."""
     optimizer = completed(training.optimizer)
     if model.net is not None:
@@ -91,6 +94,7 @@ def factors_of(training: Training, model: Model, base: Model, delta: Model, batc
             parametrization=training.parametrization,
             optimizer=optimizer,
             base_width=base.width,
+            base_depth=base_depth,
             **training.infer,
         )
     key = jax.random.key(0)
