@@ -13,6 +13,7 @@ from widenet.diagnostics.theory import unrolled
 from widenet.program.trace import trace
 
 X = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+X *= np.sqrt(6) / np.linalg.norm(X, axis=1, keepdims=True)  # of one length, as theory of the spread takes them
 
 
 def two_weights(x):
