@@ -92,7 +92,7 @@ def function_of(text: str) -> Callable[[], Any]:
     if not callable(found):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ValueError(f"{place} has no function {name!r}; it has {', '.join(known) or 'none'}.")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _of_file(path: Path) -> Any:

@@ -18,10 +18,10 @@ from widenet.parametrizations.parametrization import depth_mup
 from widenet.transfer.arguments import check_batch, check_count, check_rate, check_sizes
 from widenet.transfer.coordinate import RATE, TOLERANCE, Options, seen_apply, steps_of
 from widenet.transfer.judge import check_expected, fitted_from
-from widenet.transfer.linearization import blocks_of, distance_of, masks
+from widenet.transfer.linearization import Blocks, blocks_of, distance_of, masks
 from widenet.transfer.measure import Key, Plan, measured
 from widenet.transfer.model import as_model, models_of
-from widenet.transfer.probes import probe, rms
+from widenet.transfer.probes import Probe, probe, rms
 from widenet.transfer.report import CheckReport, Finding
 from widenet.transfer.slopes import slope
 from widenet.transfer.training import Trainer, Training, factors_of, trainer
@@ -55,15 +55,16 @@ def depth_check(
     block_depth: weight matrices in a branch; with two or more, blocks that become linear fail.
     training: the parametrization is Depth-muP if none is given.
     Measured are the stream, which the readout is given, the outputs, the first layer and the readout; the mean square
-    over all layers in branches; and the distance from linearization of up to eight blocks.  Layers in a scan are not
-    seen.
+    over all layers in branches; and how nonlinear what a block makes is in its own parameters, for up to eight of them.
+    Layers in a scan are not seen.
     Raises: ValueError, before anything is trained, for what cannot be fitted or trained: see the messages.
     Source: yang2023, section 7; dey2025.
     """
     depths = check_sizes(depths, "depths")
     check_expected("features", tolerance)
     drop = fitted_from(depths, drop)
-    how = Training(**{"parametrization": depth_mup, **training})
+    options: Any = {"parametrization": depth_mup, **training}
+    how = Training(**options)
     plan = Plan(check_rate(learning_rate), steps_of(steps, how.optimizer), check_count(seeds, "seeds"), as_key(key))
     batch = check_batch(batch)
     with precision_of(batch[0]):
@@ -98,9 +99,17 @@ def _reader(each: Trainer, params: Any, x: Any, branches: str | None) -> Callabl
     seen = probe(seen_apply(each), unroll(params), x)
     inside = _inside(each, branches)
     at = [i for i, path in enumerate(seen.paths) if inside(path)]
-    blocks = list(_blocks(each, params, branches).values())
-    spaced = [blocks[i] for i in np.unique(np.linspace(0, len(blocks) - 1, LINEARIZED).astype(int))]
-    stacked = jax.tree.map(_stacked, *(masks(params, block) for block in spaced))
+    blocks = _blocks(each, params, branches)
+    spaced = [list(blocks)[i] for i in np.unique(np.linspace(0, len(blocks) - 1, LINEARIZED).astype(int))]
+    stacked = jax.tree.map(_stacked, *(masks(params, blocks[name]) for name in spaced))
+    order, ends = jnp.arange(len(spaced)), _ends(seen, blocks, spaced)
+
+    def distance(start: Any, params: Any, x: Any, at: Array, where: Any) -> Array:
+        def output(params: Any, x: Any) -> Array:
+            made = seen.made(unroll(params), x)
+            return jnp.stack([made[i] for i in ends])[at]
+
+        return distance_of(output, start, params, x, where)
 
     def read(start: Any, params: Any, x: Any) -> dict[Key, Array]:
         found = seen.changes(unroll(start), unroll(params), x)
@@ -110,11 +119,27 @@ def _reader(each: Trainer, params: Any, x: Any, branches: str | None) -> Callabl
             made |= {("blocks", name): _mean([arrays[i] for i in at]) for name, arrays in parts.items()}
         made["stream", "x"], made["stream", "dx"] = rms(found.x0[-1]), rms(found.dx[-1])
         made |= {("readout", "dW x"): rms(found.dw_x[-1]), ("readout", "W0 dx"): rms(found.w0_dx[-1])}
-        far = jax.lax.map(lambda where: distance_of(each.apply, start, params, x, where), stacked)
-        made["blocks", "nonlinear"] = rms(far)
+        if ends:
+            made["blocks", "nonlinear"] = rms(jax.lax.map(lambda at: distance(start, params, x, *at), (order, stacked)))
         return made | {("output", "f"): rms(found.f), ("output", "df"): rms(found.df)}
 
     return read
+
+
+def _ends(seen: Probe, blocks: Blocks, spaced: Sequence[str]) -> list[int]:
+    """The last layer of each block; none if a block is hidden in a scan."""
+    last = {}
+    for i, path in enumerate(seen.paths):
+        for name, leaves in blocks.items():
+            if any(path == leaf if row is None else path == _unrolled(leaf, row) for leaf, row in leaves.items()):
+                last[name] = i
+    return [last[name] for name in spaced] if set(spaced) <= set(last) else []
+
+
+def _unrolled(path: str, row: int) -> str:
+    """The path of one copy of a repeated block of an architecture."""
+    first, _, rest = path.partition("/")
+    return f"{first}/{row}/{rest}"
 
 
 def _stacked(*leaves: Array) -> Array:
@@ -135,7 +160,7 @@ def _inside(each: Trainer, branches: str | None) -> Callable[[str], bool]:
     return lambda path: path in of_net or re.sub(r"/\d+(?=/)", "", path) in of_net
 
 
-def _blocks(each: Trainer, params: Any, branches: str | None) -> Mapping[str, dict[str, int | None]]:
+def _blocks(each: Trainer, params: Any, branches: str | None) -> Blocks:
     if branches is None and each.factors is not None:
         paths = [re.escape(leaf.path) for leaf in each.factors.specs if leaf.branch]
         if not paths:

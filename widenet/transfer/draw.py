@@ -60,6 +60,7 @@ def draw_check(report: CheckReport) -> Figure:
         ax.grid(alpha=0.3)
         if len(shown) <= MOST_LINES:
             ax.legend(fontsize=7)
+    figure.supxlabel(f"solid passes, dashed fails; in brackets: the power of {report.axis}", fontsize=9, color="0.4")
     word = "pass" if report.passed else "FAIL"
     figure.suptitle(f"{word}: {report.verdict}", fontsize=11, color="C2" if report.passed else "C3", wrap=True)
     return figure

@@ -49,6 +49,7 @@ class Probe(NamedTuple):
     untouched: weights that meet no data, or only in scans.  tied: weights that are part of data too, as tied embeddings
     are; their dW x is counted in W0 dx.
     changes(params0, params, x); products(params, moves, x): moves of weights times what they are given.
+    made(params, x): what the layers make.
     """
 
     paths: tuple[str, ...]
@@ -58,6 +59,7 @@ class Probe(NamedTuple):
     tied: tuple[str, ...]
     changes: Callable[[Any, Any, Any], Changes]
     products: Callable[[Any, Any, Any], list[Array]]
+    made: Callable[[Any, Any], list[Array]]
 
 
 def probe(apply: Apply, params: Any, x: Any) -> Probe:
@@ -100,9 +102,19 @@ def probe(apply: Apply, params: Any, x: Any) -> Probe:
         kept = [move if i in free else jnp.zeros_like(move) for i, move in enumerate(by)]
         return _products(reading, arrays, kept, x)[1]
 
+    def made(params: Any, x: Any) -> list[Array]:
+        outs: list[Array] = []
+
+        def at_layer(leaf: int, out: Array) -> Array:
+            outs.append(out)
+            return out
+
+        reading.run(list(Leaves.of(params).arrays), x, at_layer=at_layer)
+        return outs
+
     untouched = tuple(every[leaf] for leaf in reading.leaves.weights if leaf not in seen)
     of_tied = tuple(every[leaf] for leaf in tied)
-    return Probe(tuple(paths), tuple(told_apart(paths)), names, untouched, of_tied, changes, products)
+    return Probe(tuple(paths), tuple(told_apart(paths)), names, untouched, of_tied, changes, products, made)
 
 
 def _minus(a: list[Array], b: list[Array]) -> list[Array]:

@@ -51,7 +51,8 @@ def lr_sweep(
     widths = check_sizes(widths, "widths", 2)
     rates = check_rates(learning_rates)
     how, data = Training(**training), check_batch(data, "data")
-    check_count(steps, "steps"), check_count(seeds, "seeds")
+    for name, count in {"steps": steps, "seeds": seeds, "batch_size": 1 if batch_size is None else batch_size}.items():
+        check_count(count, name)
     with precision_of(data[0]):
         each = trainers_of(model, widths, how, data)
         losses, starts = swept(

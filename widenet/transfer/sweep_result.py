@@ -12,6 +12,8 @@ import numpy as np
 
 from widenet.transfer.slopes import Slope, half_width, slopes
 
+NEAR = 2  # rates on either side of the lowest loss that a parabola is fitted to
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -151,12 +153,14 @@ class Sweep:
 
 
 def _vertex(at: np.ndarray, loss: np.ndarray) -> float:
-    """Of the parabola through the lowest point and its neighbours; the point itself if one of them is missing."""
+    """Of the parabola of least squares around the lowest point, within a step of it; the point itself at an end."""
     i = int(np.argmin(loss))
-    if i in (0, len(loss) - 1) or not np.isfinite(loss[i - 1 : i + 2]).all() or (loss[i - 1 : i + 2] <= 0).any():
+    near = slice(max(0, i - NEAR), i + NEAR + 1)
+    kept = np.isfinite(loss[near]) & (loss[near] > 0)
+    if i in (0, len(loss) - 1) or not kept.sum() >= 3:
         return float(at[i])
-    a, b, _ = np.polyfit(at[i - 1 : i + 2] - at[i], np.log(loss[i - 1 : i + 2]), 2)
-    return float(at[i] - b / (2 * a)) if a > 0 else float(at[i])
+    a, b, _ = np.polyfit((at[near] - at[i])[kept], np.log(loss[near][kept]), 2)
+    return float(at[i] + np.clip(-b / (2 * a), at[i - 1] - at[i], at[i + 1] - at[i])) if a > 0 else float(at[i])
 
 
 def _listed(values: np.ndarray) -> object:
