@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import jax
 import numpy as np
 import optax
+import pytest
 
 from widenet import optimizers
 
@@ -23,6 +26,16 @@ CORES = {  # name: (core, degree p of Q(s g) = s^p Q(g))
     "lion of optax": (optax.scale_by_lion, 0),
 }
 
+FAST = ("muon", "shampoo 1/4", "shampoo 1/2, in blocks", "soap", "adam")
+EACH = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CORES]
+
+
+@cache
+def compiled(name):
+    """init and the compiled update of a core."""
+    core = CORES[name][0]()
+    return core.init, jax.jit(core.update)
+
 
 def gradients(seed, dtype=float):
     rng = np.random.default_rng(seed)
@@ -30,8 +43,9 @@ def gradients(seed, dtype=float):
 
 
 def after(core, *given):
-    """The last update of a core that is given these gradients."""
-    state, step = core.init(given[0]), jax.jit(core.update)
+    """The last update of a core, or of the one of that name, that is given these gradients."""
+    init, step = compiled(core) if isinstance(core, str) else (core.init, jax.jit(core.update))
+    state = init(given[0])
     for gradient in given:
         update, state = step(gradient, state)
     return update

@@ -55,6 +55,7 @@ def norms(width):
     ]
 
 
+@pytest.mark.slow
 def test_in_mup_the_scaled_norm_does_not_grow():
     plain, scaled = (np.log2(b / a) / 2 for a, b in zip(norms(256), norms(1024), strict=True))
     assert abs(plain - 0.5) < 0.1

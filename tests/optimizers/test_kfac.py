@@ -56,7 +56,10 @@ def hessian_of_cross_entropy(f):
     return np.diag(p) - np.outer(p, p)
 
 
-@pytest.mark.parametrize("kind", ["square", "cross-entropy", "empirical"])
+LESS_OFTEN = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("square", "empirical")]
+
+
+@pytest.mark.parametrize("kind", ["cross-entropy", *LESS_OFTEN])
 def test_the_direction_solves_with_the_kronecker_product(kind):
     loss = cross_entropy if kind == "cross-entropy" else half_square
     outputs = np.asarray(apply(PARAMS, X))
@@ -86,7 +89,7 @@ def test_one_linear_layer_is_a_newton_step():
     w = RNG.normal(size=(4, 3))
     damping = optimizers.relative_to_trace(0.0)
     core = optimizers.kfac(lambda w, x: x @ w, half_square, damping=damping)
-    direction, _ = core.update(w, (X, Y), core.init(w, (X, Y)))
+    direction, _ = jax.jit(core.update)(w, (X, Y), core.init(w, (X, Y)))
     np.testing.assert_allclose(w - direction, np.linalg.lstsq(X, Y)[0], atol=1e-10)
 
 
@@ -102,11 +105,12 @@ def test_positions_are_samples_of_a_shared_weight():
     b = np.diag(np.einsum("ntk->k", slopes**2)) / 6 + 0.3 * np.eye(3)
     for net in nets:
         core = optimizers.kfac(net, half_square, damping=optimizers.constant(0.3))
-        direction, _ = core.update(w, (x, y), core.init(w, (x, y)))
+        direction, _ = jax.jit(core.update)(w, (x, y), core.init(w, (x, y)))
         g = jax.grad(lambda w, net=net: jnp.mean(half_square(net(w, x), y)))(w)
         np.testing.assert_allclose(direction, np.linalg.solve(a, g) @ np.linalg.inv(b), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_sampled_targets_are_gauss_newton_in_the_mean():
     def draw(key, outputs):
         return outputs + jax.random.normal(key, outputs.shape, outputs.dtype)
@@ -129,7 +133,7 @@ def test_a_multiplier_moves_the_weight_and_not_the_function():
     steps = []
     for c in (1.0, 1e-3):
         core = optimizers.kfac(lambda w, x, c=c: jnp.tanh(c * (x @ w)), half_square)
-        steps.append(c * core.update(w / c, (X, Y), core.init(w / c, (X, Y)))[0])
+        steps.append(c * jax.jit(core.update)(w / c, (X, Y), core.init(w / c, (X, Y)))[0])
     np.testing.assert_allclose(steps[0], steps[1], rtol=1e-8)
 
 
@@ -150,6 +154,7 @@ def test_averages_over_updates_and_inverses_that_wait():
         np.testing.assert_allclose(directions[at], slow, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.float32
 def test_it_trains_in_float32_under_scan():
     params, batch = jax.tree.map(lambda p: jnp.asarray(0.3 * p, jnp.float32), (PARAMS, (X, Y)))
@@ -168,7 +173,7 @@ def test_it_trains_in_float32_under_scan():
 def test_dead_layers_stay_where_they_are():
     params = PARAMS | {"readout": np.zeros((6, 3))}
     core = optimizers.kfac(apply, half_square, axes=AXES)
-    direction, _ = core.update(params, (X, Y), core.init(params, (X, Y)))
+    direction, _ = jax.jit(core.update)(params, (X, Y), core.init(params, (X, Y)))
     assert np.all(direction["first"] == 0)
     assert np.all(direction["second"] == 0)
     assert np.all(np.isfinite(direction["readout"]))

@@ -19,7 +19,7 @@ def with_values(values):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("orthogonalize", [optimizers.accurate, optimizers.polar])
-@pytest.mark.parametrize("size", [1e-25, 1, 1e25])
+@pytest.mark.parametrize("size", [1e-25, 1e25])
 def test_singular_values_are_one_at_every_size(orthogonalize, dtype, size):
     """The page of theory promises 1 above 6e-5 of the norm."""
     matrix = jnp.asarray(size * with_values(np.geomspace(1, 1e-4, 6)), dtype)
@@ -64,8 +64,7 @@ def test_the_update_is_the_factor_of_the_momentum(nesterov):
     np.testing.assert_allclose(update, np.sqrt(7 / 5) * scipy.linalg.polar(mixed)[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(4, 16), (16, 16), (16, 4), (3, 3, 2, 4)])
-@pytest.mark.parametrize("consistent_rms", [None, 0.2])
+@pytest.mark.parametrize(("shape", "consistent_rms"), [((4, 16), None), ((16, 4), 0.2), ((3, 3, 2, 4), None)])
 def test_the_scale_of_optax_is_what_we_say(shape, consistent_rms):
     gradient = {"w": jnp.asarray(RNG.normal(size=shape))}
     window = tuple(range(len(shape) - 1))

@@ -21,8 +21,7 @@ def power(factor, damping, exponent):
     return fractional_matrix_power(factor + damping * np.eye(len(factor)), -exponent)
 
 
-@pytest.mark.parametrize("beta", [0.7, 1.0])
-@pytest.mark.parametrize("exponents", [(0.25, 0.25), (0.5, 0.5), (0.4, 0.1)])
+@pytest.mark.parametrize(("beta", "exponents"), [(0.7, (0.5, 0.5)), (1.0, (0.4, 0.1))])
 def test_powers_of_the_averages_by_schur_decompositions(beta, exponents):
     left, right = averages(GIVEN, beta)
     core = optimizers.scale_by_shampoo(exponents, beta=beta, damping=optimizers.relative_to_largest(1e-3))
