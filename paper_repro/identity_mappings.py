@@ -13,8 +13,9 @@ As in the paper: blocks of two weights with batch normalization, the shortcuts a
 figures 2 and 4, gradient descent with momentum 0.9, batches of 128, weight decay 1e-4; 110 layers (54 blocks) for the
 places of the activation.
 Not as in the paper: dense layers of width 32 in place of convolutions, digits in place of CIFAR-10, a few hundred steps
-in place of 64000 with the better of two rates, which falls to 0 in a straight line, 56 layers for shortcuts, batch
-statistics in the test too (the test set is one batch).  So its errors are not expected here, only their order, and that of the training losses.
+in place of 64000, at the better of two rates, which fall to 0 in a straight line, 56 layers for shortcuts, batch
+statistics in the test too (the test set is one batch).  So its errors are not expected here, only their order, and that
+of the training losses.
 The law of gradients is (J, q) of `signal_report` against its theory: in expectation, a block lambda h + f(h) with a
 branch of two He layers of relu multiplies q and squared gradients by lambda^2 + 1; a silent branch leaves lambda^2.
 Data: MNIST, if the folder WIDENET_DATA has it; else scikit-learn's digits.
@@ -174,12 +175,13 @@ class Digits:
     def load(cls, run: Run, size: Size) -> Digits:
         """A random part of the data."""
         split, rng = mnist_or_digits(run.seed), np.random.default_rng(run.seed)
-        parts = []
+        parts: list[Any] = []
         for x, y, most in ((split.x_train, split.y_train, size.train), (split.x_test, split.y_test, 2000)):
             chosen = rng.permutation(len(y))[:most]
             flat = x[chosen].reshape(len(chosen), -1)
             parts += [jnp.asarray(2 * flat - 1, jnp.float32), jnp.asarray(y[chosen])]
-        return cls(*parts, split.name)
+        x, y, x_test, y_test = parts
+        return cls(x, y, x_test, y_test, split.name)
 
 
 def norm(h: Any, p: Any) -> Any:

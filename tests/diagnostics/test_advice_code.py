@@ -30,7 +30,7 @@ def named(advice: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def plain():
-    return wn.recommend(wn.zoo.mlp(wn.tanh, 4, sigma_w=1.3), 3 * X, width=N)
+    return wn.recommend(wn.zoo.mlp(wn.tanh, 4, sigma_w=1.3), 3 * X.astype(np.float64), width=N)  # numpy's precision
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,7 @@ def test_tanh_is_isometric_and_data_are_scaled_for_it(plain):
     assert plain.best.name == "orthogonal, isometric_init"
     q = wn.isometric_init(wn.tanh, 4).q
     np.testing.assert_allclose(plain.best.report.theory.q[0] + plain.best.scales.sigma_b**2, q, rtol=1e-3)
+    assert plain.best.report.measured.q.dtype == plain.setting.gaussian["dense1"]["w"].dtype == np.float64
     assert abs(plain.best.theory.spread - (1 + 0.25 * 3 / 4)) < 0.05  # data of several lengths
     assert "the same as critical point of tanh" in plain.missing["LeCun (flax, keras)"]
 

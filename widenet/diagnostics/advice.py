@@ -16,6 +16,7 @@ from widenet.diagnostics.advice_measure import Changes, comparison
 from widenet.diagnostics.advice_rewrite import Scales
 from widenet.diagnostics.report import SignalReport
 from widenet.diagnostics.theory import unrolled
+from widenet.finite.empirical import precision_of
 from widenet.finite.parameters import as_key, whole_width
 from widenet.program.trace import Net, trace
 from widenet.progress import progress
@@ -134,16 +135,17 @@ def recommend(net: Net, x: Any = None, *, width: int = 512, shape: tuple[int, ..
     """
     width = whole_width(width)
     x = np.random.default_rng(0).normal(size=(SAMPLES, *shape)).astype(np.float32) if x is None else x
-    setting = Setting.of(unrolled(trace(net, x.shape)), x, width, as_key(key))
-    compare, options = comparison(setting.program, setting.key), []
-    for candidate in progress(candidates(setting), "candidates"):
-        try:
-            made = drawn(setting, candidate)
-        except ValueError as none:
-            setting.missing[candidate.name] = str(none)
-            continue
-        sigmas = [float(scales.sigma_w) for scales in made.values.layers]
-        options.append(Option(candidate, *compare(made), (min(sigmas), max(sigmas))))
+    with precision_of(x):
+        setting = Setting.of(unrolled(trace(net, x.shape)), x, width, as_key(key))
+        compare, options = comparison(setting.program, setting.key), []
+        for candidate in progress(candidates(setting), "candidates"):
+            try:
+                made = drawn(setting, candidate)
+            except ValueError as none:
+                setting.missing[candidate.name] = str(none)
+                continue
+            sigmas = [float(scales.sigma_w) for scales in made.values.layers]
+            options.append(Option(candidate, *compare(made), (min(sigmas), max(sigmas))))
     return Advice(tuple(sorted(options, key=lambda option: option.cost)), setting.missing, setting)
 
 

@@ -18,7 +18,6 @@ from widenet.diagnostics.report import SignalReport
 from widenet.diagnostics.statistics import Layer, Signals, signals
 from widenet.diagnostics.theory import predicted_at
 from widenet.diagnostics.verdict import findings
-from widenet.finite.empirical import precision_of
 from widenet.finite.forward import Scope, evaluate, forward
 from widenet.finite.parameters import names as names_of
 from widenet.initializers.neighbours import told_apart
@@ -63,8 +62,7 @@ def comparison(program: Program, key: Any) -> Callable[[Drawn], Compared]:
     measure = jax.jit(partial(_measured, program))
 
     def compare(drawn: Drawn) -> Compared:
-        with precision_of(drawn.x):
-            parts, once, again = jax.device_get(measure(drawn.values, drawn.params, jnp.asarray(drawn.x), key))
+        parts, once, again = jax.device_get(measure(drawn.values, drawn.params, jnp.asarray(drawn.x), key))
         layers = [Layer(name, data, out, j, math.nan) for name, (data, out, j) in zip(names, parts, strict=True)]
         measured = signals(layers, len(drawn.x))
         changes = _changes(measured, _spread(once, again, min(parts[0][1].size, parts[-2][1].size)))
