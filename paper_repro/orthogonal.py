@@ -67,7 +67,7 @@ class Size:
     seeds: int
 
 
-FULL = Size(40, (32, 64), 1500, (3, 12, 40), (16, 32), 300, 64, (4, 16, 48), 200, 200, 6)
+FULL = Size(40, (32, 64), 1500, (3, 12, 40), (16, 32), 300, 64, (4, 16, 48), 150, 150, 5)
 QUICK = Size(10, (16, 32), 300, (3, 10), (16,), 80, 32, (3, 24), 100, 100, 3)
 
 SECOND = Claim("orthogonal", "largest relative error of the tensors of tanh", at_most(1e-5))
