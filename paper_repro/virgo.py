@@ -92,7 +92,7 @@ THEORY = Claim("signal", "finite networks over infinite width, less 1, at worst,
 BACK = Claim("gradient", "layer 1 over layer 7: exact rule over He, geometric mean of settings", at_least(1.5))
 ACTIVE = Claim("assumptions", "share of active paths over 2^-l, l = 1 to 5, less 1, at worst", at_most(0.2))
 WEIGHTS = Claim(
-    "assumptions", "|correlation| of a path's state and its weights' product, l = 1 to 5, at worst", at_most(0.1)
+    "assumptions", "|correlation| of a path's state and its weights' product, l = 2 to 5, at worst", at_most(0.1)
 )
 ONE_MASK = Claim("assumptions", "share of channels in the same state at two nodes, layer 7", at_least(0.9))
 DEEP_GAIN = Claim("training", "depth 8: test accuracy of Virgo less Glorot, in points, mean of graphs", at_least(0.0))
