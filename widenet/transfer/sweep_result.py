@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,33 +30,27 @@ class Sweep:
     start: np.ndarray
 
     @property
-    def optima(self) -> np.ndarray:
-        """log2 of the best learning rate `[sizes, seeds]`."""
-        return np.array([[_vertex(self._logs, self.loss[i, :, s]) for s in self._seeds] for i in self._at])
-
-    @property
     def optimum(self) -> np.ndarray:
-        """The best learning rate of every size `[sizes]`, the geometric mean over seeds."""
-        return 2 ** self.optima.mean(axis=1)
+        """The best learning rate of every size `[sizes]`, of the mean log loss over seeds."""
+        return 2 ** self._optima(self._seeds)
 
     @property
     def optimum_error(self) -> np.ndarray:
-        """Standard error of log2 of the best learning rate `[sizes]`; NaN for one seed."""
-        n = self.optima.shape[1]
-        return self.optima.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.sizes), np.nan)
+        """Standard error of log2 of the best learning rate `[sizes]`, by the jackknife; NaN for one seed."""
+        return self._jackknife(self._optima).std(axis=0, ddof=1) / np.sqrt(max(1, len(self._seeds)))
 
     @property
     def at_edge(self) -> np.ndarray:
-        """Is the lowest loss at the first or the last learning rate, for any seed `[sizes]`?  Then it is a bound."""
-        best = np.argmin(self.loss, axis=1)
-        return ((best == 0) | (best == len(self.learning_rates) - 1)).any(axis=1)
+        """Is the lowest loss at the first or the last learning rate `[sizes]`?  Then the optimum is a bound."""
+        best = np.argmin(self._mean(self._seeds), axis=1)
+        return (best == 0) | (best == len(self.learning_rates) - 1)
 
     @property
     def drift(self) -> Slope:
-        """Octaves that the best learning rate moves by when the size doubles."""
-        found = slopes(np.log2(self.sizes), self.optima)
-        half = half_width(found)
-        return Slope(float(found.mean()), float(found.mean() - half), float(found.mean() + half))
+        """Octaves that the best learning rate moves by when the size doubles; its interval is the jackknife's."""
+        value = float(self._drift(self._seeds))
+        half = half_width(self._jackknife(self._drift))
+        return Slope(value, value - half, value + half)
 
     @property
     def transfer_score(self) -> float:
@@ -67,7 +62,7 @@ class Sweep:
             raise ValueError("the transfer score compares logarithms of losses, but some are not positive.")
         logs = np.log(self.loss[-1]).mean(axis=1)
         start = np.log(self.start[-1]).mean()
-        smallest, largest = (self._at_rate(logs, self.optima[i].mean()) for i in (0, -1))
+        smallest, largest = (self._at_rate(logs, at) for at in np.log2(self.optimum)[[0, -1]])
         if not np.isfinite(smallest):
             return -np.inf
         return float((start - smallest) / (start - largest))
@@ -139,9 +134,25 @@ class Sweep:
     def _seeds(self) -> range:
         return range(self.loss.shape[2])
 
-    @property
-    def _at(self) -> range:
-        return range(len(self.sizes))
+    def _mean(self, seeds: Sequence[int]) -> np.ndarray:
+        """The geometric mean of losses over seeds, the arithmetic one if some are not positive."""
+        loss = self.loss[:, :, list(seeds)]
+        return np.exp(np.log(loss).mean(axis=2)) if (loss > 0).all() else loss.mean(axis=2)
+
+    def _optima(self, seeds: Sequence[int]) -> np.ndarray:
+        """log2 of the best rates `[sizes]`."""
+        return np.array([_vertex(np.log2(self.learning_rates), curve) for curve in self._mean(seeds)])
+
+    def _drift(self, seeds: Sequence[int]) -> np.ndarray:
+        return slopes(np.log2(self.sizes), self._optima(seeds))
+
+    def _jackknife(self, quantity: Callable[[Sequence[int]], np.ndarray]) -> np.ndarray:
+        """Pseudo-values `[seeds, ...]`, whose spread is that of independent samples of the quantity."""
+        n = len(self._seeds)
+        if n < 2:
+            return np.full((2, *np.shape(quantity(self._seeds))), np.nan)
+        without = [quantity([s for s in self._seeds if s != out]) for out in self._seeds]
+        return n * quantity(self._seeds) - (n - 1) * np.array(without)
 
     def _at_rate(self, logs: np.ndarray, at: float) -> float:
         """Log loss between the rates; infinite beside one that diverged."""
