@@ -26,7 +26,7 @@ CORES = {  # name: (core, degree p of Q(s g) = s^p Q(g))
     "lion of optax": (optax.scale_by_lion, 0),
 }
 
-FAST = ("muon", "shampoo 1/4", "shampoo 1/2, in blocks", "soap", "adam")
+FAST = ("muon", "shampoo 1/2, in blocks", "soap", "adam")
 EACH = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CORES]
 
 
