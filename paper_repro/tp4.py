@@ -288,14 +288,22 @@ def classification(run: Run, size: Size) -> Iterator[Outcome]:
 
 
 def random_parametrizations(rng: Any, count: int) -> list[tuple[Parametrization, Classification]]:
-    """Stable ones, every other one nontrivial: its readout is updated or initialized maximally."""
+    """Stable ones; every other one moves its function, every eighth one learns features."""
     found: list[tuple[Parametrization, Classification]] = []
     while len(found) < count:
-        a = rng.integers(-500, 501, 3) / 1000
-        c = 1 - 2 * a[2] if len(found) % 4 == 1 else rng.integers(-1000, 1001) / 1000
-        readout = rng.integers(500, 1251) / 1000
-        if len(found) % 4 == 3:
-            readout = (2 - c - np.min(2 * a[:2] + [1, 0])) / 2  # a + b + r = 1, where a + b is less than 2 a + c
+        a, c, readout = (
+            rng.integers(-500, 501, 3) / 1000,
+            rng.integers(-1000, 1001) / 1000,
+            rng.integers(500, 1251) / 1000,
+        )
+        hidden = min(2 * a[0] + 1, 2 * a[1])
+        match len(found) % 8:
+            case 1 | 5:
+                a[2] = (1 - c) / 2  # the readout is updated maximally
+            case 3:
+                readout = (2 - c - hidden) / 2  # the readout is initialized maximally
+            case 7:
+                c, a[2], readout = -hidden, (1 + hidden) / 2, 1 + readout / 2  # r = 0
         made = abc(a, np.array([0.0, 0.5, readout]) - a, np.full(3, c))
         verdict = check(made, sgd)
         if verdict.stable and (verdict.nontrivial or len(found) % 2 == 0):
