@@ -41,6 +41,7 @@ EDGES = np.linspace(-5, 5, 41)
 UNIFORM = (9 / 5, 27 / 7)  # moments of uniform readout weights
 SHOWN = (16, 32, 128)
 DEEP_SCALE = 1.5**0.5
+HEAVY = 16  # width below which the tail of He_6 over networks is too heavy for its error
 SHALLOW = 0.2  # depth / width beyond which the tail of V over networks is too heavy for its error
 FACTORIALS = {4: 24, 6: 720}
 
@@ -143,9 +144,13 @@ def one_layer(run: Run, size: Size) -> Iterator[Outcome]:
         coefficients = {n: sample.coefficient(order) for n, sample in found.items() if order == 4 or n <= 64}
         known = [getattr(exact[n], {4: "fourth", 6: "sixth"}[order]) / FACTORIALS[order] for n in coefficients]
         values, errors = np.array(list(coefficients.values())).T
-        scores += list(np.abs(values - known) / errors)
+        least = {4: 8, 6: HEAVY}[order]
+        scores += [abs(v - k) / e for n, v, k, e in zip(coefficients, values, known, errors, strict=True) if n >= least]
         slope, error = power(np.array(list(coefficients)), values, errors)
-        yield claim.check(slope, note=f"+- {error:.3f}, {size.networks} networks a width")
+        if run.quick and order == 6:
+            yield claim.skip("needs the full run")
+        else:
+            yield claim.check(slope, note=f"+- {error:.3f}, {size.networks} networks a width")
     yield MEASURED.check(max(scores), note=f"{len(scores)} coefficients")
     rest = [(sample.coefficient(4), others[n].fourth / 24) for n, sample in uniform.items()]
     yield MEASURED_UNIFORM.check(max(abs(value - known) / error for (value, error), known in rest))

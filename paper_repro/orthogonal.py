@@ -9,7 +9,8 @@ Minutes: 6 (full, 4 cores), 0.7 (--quick, 2 cores)
 Command: python paper_repro/orthogonal.py [--quick] [--out DIR] [--seed N]
 
 Critical tanh networks of one width (sigma_w = 1, no biases).  The paper measures the tangent-kernel correlators; their
-recursions for orthogonal weights are those of `wn.finite_width`, and networks are drawn beside them.
+recursions for orthogonal weights are those of `wn.finite_width`, and networks are drawn beside them.  Where depth is
+above the width, Gaussian networks are beyond the first order: A, which is small, is then far above its line.
 The paper's widths, numbers of networks and rates of training were not available: width 64, full-batch gradient descent
 on |f - y|^2 / (2 N) at the rate 1/lambda_1 of the kernel at infinite width, which is that of both ensembles.  The
 comparison of training is reported with its error and held against the weakest form of the claim: in deep networks the
@@ -216,7 +217,7 @@ def draw_correlators(run: Run, size: Size, found: dict[tuple[str, int, int], Any
     """A panel a tensor."""
     figure, axes = panels(len(SHOWN), width=3.3, height=3.6)
     layers = np.arange(1, size.depths[-1] + 1)
-    units = {"F": r"K \Theta", "S": r"(\Theta^3/K)"}
+    units = {"F": r"(K \Theta)", "S": r"(\Theta^3/K)"}
     for ax, name in zip(axes, SHOWN, strict=True):
         for colour, (label, law) in zip(COLOURS, LAWS.items(), strict=False):
             c = theory(wn.tanh, law, len(layers))
