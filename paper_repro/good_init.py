@@ -14,7 +14,8 @@ place of weight decay, from orthonormal weights; gradient descent with momentum 
 Not as in the paper: 22 layers, dense ones of width 32, in place of 44 with convolutions; digits in place of CIFAR-10;
 a few hundred steps, at the best of some rates for each recipe, which fall in a straight line; batch statistics in the
 test too (the test set is one batch); errors are modulated in every step, to the size that they have behind the last
-module in that step, where the paper sets factors from time to time.  lambda = 0.1 is our choice.
+module in that step, where the paper sets factors from time to time, and measured a normalization below.  lambda = 0.1
+is our choice.
 Data: MNIST, if the folder WIDENET_DATA has it; else scikit-learn's digits.
 """
 
@@ -73,7 +74,8 @@ RECIPES = {
 KEPT = Claim("eq. 7", "|W^T W - I| after training, mean of modules, penalty over weight decay", at_most(0.5))
 NEVER_WORSE = Claim("eq. 7", "|W^T W - I| of the worst module with the penalty, over sqrt(width)", at_most(0.5))
 ERRORS = Claim("fig. 3", "decades between errors of first and last module, orthonormal over He, start", at_most(1.0))
-FLAT = Claim("sec. 3.3", "decades between modulated errors of first and last module", at_most(0.1))
+FLAT = Claim("sec. 3.3", "decades between modulated errors of first and last module, start", at_most(0.1))
+LEVEL = Claim("sec. 3.3", "the same after training, over those without modulation", at_most(0.5))
 LOSS = Claim("table 1", "training loss, penalty over weight decay from He's law", at_most(1.0))
 ACCURACY = Claim("table 1", "accuracy, penalty minus weight decay from He's law, points", at_least(0.0))
 MODULATED = Claim("table 1", "accuracy, penalty with modulation minus without, points", at_least(0.0))
@@ -86,7 +88,7 @@ def main(run: Run) -> Iterator[Outcome]:
     found = {name: train(run, size, data, recipe) for name, recipe in progress(list(RECIPES.items()), "recipes")}
     draw_training(run, size, data, found)
     draw_modules(run, size, found)
-    yield from verdicts(data, found)
+    yield from verdicts(run, data, found)
 
 
 @dataclass(frozen=True)
@@ -269,20 +271,22 @@ def draw_modules(run: Run, size: Size, found: dict[str, Trained]) -> None:
     """What the paper watches in each module: |W^T W - I|, and the size of errors."""
     figure, axes = panels(3, width=4.6, height=3.8)
     at = np.arange(1, size.modules + 1)
-    for colour, (name, f) in zip(COLOURS, found.items(), strict=False):
-        axes[0].semilogy(at, f.gaps[:, 1].mean(0), color=colour, label=name)
+    styles = ("-", "-", "--", "-")  # two of them start alike
+    for colour, style, (name, f) in zip(COLOURS, styles, found.items(), strict=False):
+        axes[0].semilogy(at, f.gaps[:, 1].mean(0), style, color=colour, label=name)
         for ax, when in ((axes[1], 0), (axes[2], 1)):
-            ax.semilogy(at, f.errors[:, when].mean(0), color=colour, label=name)
+            ax.semilogy(at, f.errors[:, when].mean(0), style, color=colour, label=name)
     axes[0].set(ylabel=r"$|W^T W - I|_F$", title="weights after training")
     axes[1].set(ylabel="deviation of errors", title="errors at the start")
     axes[2].set(title="errors after training")
     for ax in axes:
         ax.set_xlabel("module")
+        ax.set_xticks(range(0, size.modules + 1, 4))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     save(figure, run, "modules")
 
 
-def verdicts(data: Digits, found: dict[str, Trained]) -> Iterator[Outcome]:
+def verdicts(run: Run, data: Digits, found: dict[str, Trained]) -> Iterator[Outcome]:
     """The claims."""
     he, decayed, kept, modulated = found.values()
     ends = {name: f.gaps[:, 1].mean() for name, f in found.items()}
@@ -291,7 +295,12 @@ def verdicts(data: Digits, found: dict[str, Trained]) -> Iterator[Outcome]:
     yield NEVER_WORSE.check(float(kept.gaps[:, 1].max() / np.sqrt(WIDTH)), data.name)
     note = f"{kept.decades[0]:.2g} and {he.decades[0]:.2g}; at the end {kept.decades[1]:.2g} and {he.decades[1]:.2g}"
     yield ERRORS.check(float(kept.decades[0] / he.decades[0]), data.name, note)
-    yield FLAT.check(float(modulated.decades.max()), data.name)
+    yield FLAT.check(float(modulated.decades[0]), data.name)
+    if run.quick:
+        yield from (claim.skip("needs the full run") for claim in (LEVEL, LOSS, ACCURACY, MODULATED))
+        return
+    note = f"{modulated.decades[1]:.2g} and {kept.decades[1]:.2g}"
+    yield LEVEL.check(float(modulated.decades[1] / kept.decades[1]), data.name, note)
     yield LOSS.check(kept.last / he.last, data.name, f"{kept.last:.3g} and {he.last:.3g}")
     note = ", ".join(f"{f} ({name})" for name, f in found.items())
     yield ACCURACY.check(float(kept.points.mean() - he.points.mean()), data.name, note)

@@ -44,7 +44,7 @@ BLOCKS = 20  # of the networks whose gradients are measured
 HE = 2**0.5
 WIDTH, BATCH, MOMENTUM, DECAY, EPS = 32, 128, 0.9, 1e-4, 1e-5
 DROPOUT = 0.5
-DIVERGED = 20.0  # losses above are not shown
+DIVERGED = 20.0  # losses above, and those that are no numbers, are drawn there
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ def draw(run: Run, size: Size, data: Digits, found: dict[str, Trained], name: st
     for i, (colour, (label, f)) in enumerate(zip(COLOURS, found.items(), strict=False)):
         means = f.losses[:, : size.steps // window * window].reshape(len(f.losses), -1, window).mean(2)
         at = window * (np.arange(means.shape[1]) + 0.5)
-        means = np.where(means < DIVERGED, means, np.nan)
+        means = np.minimum(np.nan_to_num(means, nan=DIVERGED, posinf=DIVERGED), DIVERGED)
         axes[0].plot(at, means.mean(0), color=colour, label=label)
         axes[0].fill_between(at, means.min(0), means.max(0), color=colour, alpha=0.2, lw=0)
         axes[1].errorbar(np.mean(f.errors), i, xerr=np.std(f.errors, ddof=1), fmt="o", color=colour, capsize=3)
