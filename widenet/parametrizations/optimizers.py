@@ -48,7 +48,7 @@ sgd = Optimizer("sgd", Fraction(1))  # with any momentum
 adam = Optimizer("adam", Fraction(0), entrywise=True)
 adamw = Optimizer("adamw", Fraction(0), entrywise=True)
 lion = Optimizer("lion", Fraction(0), entrywise=True)
-soap = Optimizer("soap", Fraction(0), entrywise=True)
+soap = Optimizer("soap", Fraction(0))  # Adam, but in a basis in which a gradient of low rank has few entries
 
 
 def muon(scale: str | Scale | None = None) -> Optimizer:
