@@ -5,7 +5,7 @@ Figure: variances forward and backward by layer; the assumptions on paths; accur
 Claim: weights whose variances are those of the graph and the mean feature (Virgo) keep signals and gradients of deep
     graph networks, so that these reach higher accuracies, with less variance, than after Glorot's or He's law
 Expected: the variances of the authors' code on a path of 3 nodes; on random graphs the ordering Glorot, He, Virgo
-Minutes: 4 (full, 2 cores), 0.5 (--quick, 2 cores)
+Minutes: 5 (full, 2 cores), 0.5 (--quick, 2 cores)
 Command: python paper_repro/virgo.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: the rules, uniform weights, graph convolutions with relu, Cora and Citeseer with their usual split.
@@ -16,6 +16,7 @@ the communities.  Beside Virgo stands the exact rule of infinite width (I21), al
 What is expected: the variances of the path were computed by the authors' code; shares of signal after six layers (0.6
 of He, 0.009 of Glorot) by a second implementation on other graphs of these kinds; signs in training are the paper's.
 A path of length 1 is left out of its claim: its state does depend on its one weight, by 1/sqrt(channels), here 1/4.
+Found: 2.8 points over Glorot at depth 8, two standard errors; He and the exact rule do as well as Virgo within errors.
 Data: Planetoid's files, if the folder WIDENET_DATA has them; else training is on the communities, without verdict.
 """
 
