@@ -197,7 +197,7 @@ def unit_variance(run: Run) -> Iterator[Outcome]:
     yield KEEPS.check(ends[wn.tanh, 1.1] / ends[wn.tanh, 0.9])
 
 
-OFFSETS = {"gelu": (-14, 9), "silu": (6, 6), "mish": (-22, 22), "elu": (-8, 8), "relu": (6, -14)}
+OFFSETS = {"gelu": (-14, 9), "silu": (6, 6), "mish": (-4, 22), "elu": (-8, 8), "relu": (6, -14)}
 
 
 def drifted(phi: Any, squared: float, q: float) -> list[float]:
