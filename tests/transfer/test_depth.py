@@ -30,7 +30,11 @@ def test_branches_without_a_factor_fail():
 
 
 def test_an_architecture_knows_its_branches():
-    report = wn.depth_check(lambda _, depth: wn.zoo.residual(wn.tanh, depth), (2, 3, 4), (X, Y), width=16, seeds=2)
+    def model(width, depth):
+        block = wn.residual(wn.serial(wn.tanh, wn.dense()), scale=(depth / 2) ** -0.5)
+        return wn.serial(wn.dense(), wn.repeat(block, depth), wn.tanh, wn.dense(width=4))
+
+    report = wn.depth_check(model, (2, 3, 4), (X, Y), width=16, seeds=2)
     assert report.kinds["blocks"] == "mean"
     assert np.isfinite(report.slope("stream", "dx").value)
 
@@ -91,7 +95,8 @@ def test_alignment_exponents_are_those_of_their_definition():
 def test_random_changes_are_not_aligned():
     start, noise = (mlp(256)[0](jax.random.key(i)) for i in (0, 1))
     end = jax.tree.map(lambda a, b: a + 0.01 * b, start, noise)
-    np.testing.assert_allclose(wn.alignment(mlp_apply, start, end, X).alpha, 0.5, atol=0.06)
+    found = wn.alignment(mlp_apply, start, end, X)
+    np.testing.assert_allclose(found.alpha[:2], 0.5, atol=0.03)  # the readout has four outputs, too few to say
 
 
 def test_distance_from_linearization_is_of_second_order():

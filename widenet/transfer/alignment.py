@@ -67,8 +67,8 @@ def _sizes(seen: Any, start: Any, end: Any, x: Any) -> list[tuple[Array, Array]]
     found = seen.changes(start, end, x)
     d_w_x0 = [a - b for a, b in zip(found.dw_x, found.dw_dx, strict=True)]
     keys = jax.random.split(jax.random.key(0), DRAWS)
-    of_moves = jnp.stack([_random(seen, start, end, x, key, moved=True) for key in keys])
-    of_start = jnp.stack([_random(seen, start, end, x, key, moved=False) for key in keys])
+    of_moves = jax.vmap(lambda key: _random(seen, start, end, x, key, moved=True))(keys)
+    of_start = jax.vmap(lambda key: _random(seen, start, end, x, key, moved=False))(keys)
     x0, dx = jnp.sqrt(jnp.mean(of_moves**2, 0))
     _, from_start = jnp.sqrt(jnp.mean(of_start**2, 0))
     measured = [jnp.stack([rms(a) for a in arrays]) for arrays in (d_w_x0, found.w0_dx, found.dw_dx)]

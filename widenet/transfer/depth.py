@@ -27,6 +27,7 @@ from widenet.transfer.slopes import slope
 from widenet.transfer.training import Trainer, Training, factors_of, trainer
 
 LINEARIZED = 8  # blocks of each model, evenly spaced, whose nonlinearity is measured
+INITIAL = ("x", "W0 x")  # of which all else is a consequence
 KINDS = {"first layer": "", "blocks": "mean", "stream": "end", "readout": "", "output": ""}
 
 
@@ -175,7 +176,7 @@ def _judged(
     findings = tuple(
         _finding(key, depths[drop:], array[drop:, :, -1], tolerance, block_depth) for key, array in values.items()
     )
-    wrong = [found for found in findings if not found.passed]
+    wrong = sorted((found for found in findings if not found.passed), key=lambda found: found.quantity not in INITIAL)
     kinds = {name: word for name, word in KINDS.items() if any(layer == name for layer, _ in values)}
     texts = [_reason(found) for found in wrong]
     verdict = texts[0] if texts else "stream, updates and outputs keep their sizes at every depth"
@@ -210,7 +211,7 @@ def _reason(found: Finding) -> str:
     what = f"{what} goes as L^{value:.2f}"
     if found.quantity == "nonlinear" and value < 0:
         return f"{what}: blocks become linear in their own weights; scale branches by 1/L (depth_linear)"
-    if found.quantity in ("x", "W0 x"):
+    if found.quantity in INITIAL:
         return f"{what} at initialization: branches need a factor L^-1/2 or less"
     if value > 0:
         return f"{what}: branches learn too fast, alpha + gamma is below 1"
