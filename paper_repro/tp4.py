@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 import widenet as wn
 from widenet.datasets import mnist_or_digits
@@ -56,6 +58,7 @@ CLASSES = (3, 5)
 LIMIT_RATE = {"linear": 0.2, "tanh": 0.5, "residual": 0.05}
 ABC_STEPS, ABC_RATE, ABC_BATCH = 2, 8.0, 6  # the loss is a mean over 24 outputs
 STABLE_STEPS, STABLE_BATCH, PRECISION = 10, 16, 0.125  # octaves
+REGIMES = ("feature learning", "kernel", "trivial")
 OCTAVES = (-8.0, 8.0)  # between which the largest stable rate is
 DEPTHS = (4, 8, 16, 32, 64)
 
@@ -161,7 +164,7 @@ def limits(run: Run, size: Size) -> Iterator[Outcome]:
     slopes = {name: error_slope(widths[name], errors[name]) for name in nets}
     gaps = depth_errors(task)
     depth_slope = error_slope(DEPTHS[2:], gaps[2:])
-    curves = {n: trained(deep, "residual")(deep.init(jax.random.key(run.seed), n)) for n in size.deep_widths[::2]}
+    curves = {n: trained(deep, "residual")(deep.init(jax.random.key(run.seed), n)) for n in size.deep_widths[-3::2]}
     draw_limits(run, task, curves, exact["residual"], widths, errors, slopes, gaps, depth_slope)
     for claim, name in ((SHALLOW, "linear"), (TANH, "tanh"), (RESIDUAL, "residual")):
         yield claim.check(slopes[name].value, task.name, told(slopes[name]))
@@ -214,9 +217,16 @@ def draw_limits(
     axes[2].loglog(DEPTHS, gaps, "o-", color=COLOURS[2], label=label)
     axes[2].plot(DEPTHS, 0.6 * gaps[-1] * DEPTHS[-1] / np.array(DEPTHS), "k:", label="1 / depth")
     axes[2].set(xlabel="depth", ylabel="distance from infinite depth", title="residual networks")
+    mark(axes[2], DEPTHS)
     for ax in axes:
         ax.legend()
     save(figure, run, "limits")
+
+
+def mark(ax: Axes, ticks: tuple[int, ...]) -> None:
+    """Ticks where the measurements are, on a logarithmic axis."""
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
 
 
 def rms_error(found: np.ndarray) -> np.ndarray:
@@ -267,12 +277,13 @@ def classification(run: Run, size: Size) -> Iterator[Outcome]:
     measured = np.array([exponents(run.seed, made, size, x, y) for made, _ in progress(chosen, "parametrizations")])
     theory = np.array([predicted(made, found) for made, found in chosen])
     figure, axes = panels(2, width=4.4, height=3.8)
-    moving = np.array([found.nontrivial for _, found in chosen])
+    regimes = np.array([found.regime for _, found in chosen])
     for ax, column, what in zip(axes, (0, 1), ("features", "outputs"), strict=True):
         low, high = theory[:, column].min() - 0.1, theory[:, column].max() + 0.1
         ax.plot([low, high], [low, high], "k--", lw=1.0, label="theory")
-        for mask, colour, label in ((moving, COLOURS[0], "nontrivial"), (~moving, COLOURS[1], "trivial")):
-            ax.plot(theory[mask, column], measured[mask, column], "o", color=colour, label=label)
+        for regime, colour, marker in zip(REGIMES, COLOURS, "osD", strict=False):
+            here = theory[regimes == regime, column], measured[regimes == regime, column]
+            ax.plot(*here, marker, color=colour, label=regime)
         ax.set(
             xlabel="predicted exponent of width",
             ylabel="measured exponent",
@@ -281,8 +292,7 @@ def classification(run: Run, size: Size) -> Iterator[Outcome]:
         ax.legend()
     save(figure, run, "classification")
     gaps = np.abs(measured - theory).max(0)
-    features = sum(found.regime == "feature learning" for _, found in chosen)
-    note = f"{len(chosen)} parametrizations, {moving.sum()} nontrivial, {features} of them learn features"
+    note = ", ".join(f"{np.sum(regimes == regime)} {regime}" for regime in REGIMES)
     yield FEATURES.check(gaps[0], note=note)
     yield OUTPUTS.check(gaps[1], note=note)
 
@@ -357,6 +367,7 @@ def stable_rates(run: Run, size: Size) -> Iterator[Outcome]:
         axes[0].plot(size.rate_widths, fitted, "--", color=colour, label=f"{label}: exponent {fit[0]:.2f}")
         yield claim.check(fit[0], data.name, f"{size.seeds} networks a width")
     axes[0].set(xscale="log", yscale="log", xlabel="width", ylabel="largest stable learning rate")
+    mark(axes[0], size.rate_widths)
     axes[0].set_title(f"two hidden relu layers, {data.name}; a point a network")
     axes[0].legend()
     save(figure, run, "stable_rate")

@@ -278,8 +278,8 @@ def draw_words(run: Run, size: Size, scores: dict[str, np.ndarray], shown: tuple
     )
     axes[0].axhline(scores["limit"].mean(), color="k", label="muP, infinite width")
     axes[0].axhline(scores["ntk"].mean(), color=COLOURS[1], ls="--", label="NTK parametrization")
-    axes[0].set(xscale="log", xlabel="width", ylabel="neighbours of the same topic (%)", ylim=(0, 119))
-    axes[0].legend(loc="upper left")
+    axes[0].set(xscale="log", xlabel="width", ylabel="neighbours of the same topic (%)", ylim=(0, 105))
+    axes[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.92))
     titles = ("muP, infinite width", f"muP, width {size.word_widths[-1]}", f"NTK, width {size.word_widths[-1]}")
     for ax, title, embedding in zip(axes[1:], titles, shown, strict=True):
         rows = np.asarray(embedding)[TOPIC < 3]

@@ -15,6 +15,7 @@ from widenet.limits import (
     linear_mup,
     width_errors,
 )
+from widenet.parametrizations import mup, sgd
 
 RNG = np.random.default_rng(0)
 XS, YS = RNG.normal(size=(5, 4, 3)) * np.array([1.0, 0.5, 1.5]), RNG.integers(0, 2, (5, 4))
@@ -75,6 +76,13 @@ def test_readouts_of_zero_need_no_width_of_their_own():
     small = exact_limit(net)
     assert small["u"].shape == (3, 3)
     assert np.allclose(trained(small, net), linear_limit(net, (XS, YS), loss=cross_entropy, rate=0.4, x=X), atol=1e-12)
+
+
+def test_it_is_form_c_of_the_maximal_update_parametrization():
+    form = mup.to_form("C")
+    assert tuple(map(float, form.a)) == (-0.5, 0.0, 0.5)  # multipliers that cancel where nothing is between
+    assert tuple(map(float, form.b)) == (0.5, 0.5, 0.5)
+    assert tuple(map(float, form.rates(sgd))) == (0.0, 0.0, 0.0)
 
 
 def test_what_is_no_network_is_refused():
