@@ -5,7 +5,7 @@ Figure: marginals of one neuron and joint laws of two inputs at widths 3, 30, 30
 Claim: with orthogonal, low-rank or permuted block-sparse weights, fully connected and convolutional networks converge
     to the same Gaussian process as with independent ones, so their edge of chaos is the same
 Expected: distances to the limit that fall with width; the correction of order 1/width of each ensemble within 10 %
-Minutes: 4 (full, 2 cores), 0.5 (--quick, 2 cores)
+Minutes: 3 (full, 2 cores), 0.5 (--quick, 2 cores)
 Command: python paper_repro/pseudo_iid.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: seven layers of tanh, the first one Gaussian, widths 3, 30 and 300, 10000 networks, two inputs.
@@ -16,6 +16,8 @@ z_j^2, is that of `wn.finite_width` (W2), less what its orthogonal or low-rank f
 cumulant of one neuron is 3 V/n, and for block-sparse weights of density r and blocks b x b more by
 3 sigma_w^4 (1/r - 1) (<phi^4> + (b - 1) <phi^2>^2)/n: what the random number of its inputs adds in the last layer.
 Found: at order 1/width the law of a neuron differs from N(0, K) as much by its variance as by its fourth cumulant.
+Orthogonal weights are not the fastest here: |V| is 0.82, 0.43 of independent ones.  On the edge of chaos without biases
+they are: 1.8 K^2 and 3.6 K^2.
 """
 
 from __future__ import annotations
