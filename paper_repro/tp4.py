@@ -60,7 +60,7 @@ ABC_STEPS, ABC_RATE, ABC_BATCH = 2, 8.0, 6  # the loss is a mean over 24 outputs
 STABLE_STEPS, STABLE_BATCH, PRECISION = 10, 16, 0.125  # octaves
 REGIMES = ("feature learning", "kernel", "trivial")
 OCTAVES = (-8.0, 8.0)  # between which the largest stable rate is
-DEPTHS = (4, 8, 16, 32, 64)
+DEPTHS, DEEPEST = (4, 8, 16, 32, 64), 128
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,9 @@ class Size:
     seeds: int
 
 
-FULL = Size(
-    (16, 64, 256, 1024, 4096, 16384),
-    (32, 64, 128, 256, 512),
-    32,
-    10,
-    32,
-    14,
-    (512, 1024, 2048),
-    (128, 256, 512, 1024, 2048),
-    3,
-)
-QUICK = Size((16, 64, 256, 1024), (32, 64, 128), 8, 5, 32, 6, (256, 512, 1024), (128, 256, 512), 2)
+WIDTHS = (16, 64, 256, 1024, 4096, 16384)
+FULL = Size(WIDTHS, (32, 64, 128, 256, 512), 32, 10, 32, 14, (512, 1024, 2048), (128, 256, 512, 1024, 2048), 3)
+QUICK = Size(WIDTHS[:4], (32, 64, 128), 8, 5, 32, 8, (256, 512, 1024), (128, 256, 512), 2)
 
 SHALLOW = Claim("limits", "exponent of width in the error of linear networks", about(-0.5, 0.06))
 TANH = Claim("limits", "exponent of width in the error of networks with a tanh layer", about(-0.5, 0.06))
@@ -97,9 +88,7 @@ RESIDUAL = Claim("limits", "exponent of width in the error of deep linear residu
 DEPTH = Claim("limits", "exponent of depth in the error of finite depth at infinite width", about(-1.0, 0.1))
 FEATURES = Claim("classification", "largest gap of the exponent of features to -r", at_most(0.14))
 OUTPUTS = Claim("classification", "largest gap of the exponent of the output to theory", at_most(0.10))
-SP_RATE = Claim(
-    "stable rate", "exponent of width in the largest stable rate, standard parametrization", about(-1.0, 0.15)
-)
+SP_RATE = Claim("stable rate", "exponent of width in the largest stable rate, SP", about(-1.0, 0.15))
 MUP_RATE = Claim("stable rate", "exponent of width in the largest stable rate, muP", about(0.0, 0.15))
 
 
@@ -137,35 +126,37 @@ def squared(f: Any, y: Any) -> Any:
     return jnp.mean((f - y) ** 2) / 2
 
 
+def trained(net: Any, task: Task, rate: float, params: Any) -> Any:
+    """The outputs in training."""
+    return descend(net, params, task.batches, loss=squared, rate=rate, x=task.x)[0]
+
+
 def limits(run: Run, size: Size) -> Iterator[Outcome]:
     """Three limits against finite networks, and the residual one against finite depth."""
     task = two_digits(run.seed, size.steps)
-    given = {"loss": squared, "x": task.x}
-    linear = linear_mup(COORDINATES, 1)
+    linear, deep = linear_mup(COORDINATES, 1), linear_resnet(COORDINATES, 1, size.depth)
     tanh = HiddenLayer(phi=wn.tanh, d_in=COORDINATES, d_out=1)
-    deep = linear_resnet(COORDINATES, 1, size.depth)
-
-    def trained(net: Any, name: str) -> Any:
-        return lambda params: descend(net, params, task.batches, rate=LIMIT_RATE[name], **given)[0]
-
     nets = {"linear": linear, "tanh": tanh, "residual": deep}
+    train = {name: partial(trained, net, task, LIMIT_RATE[name]) for name, net in nets.items()}
     exact = {
-        "linear": trained(linear, "linear")(exact_limit(linear)),
-        "tanh": hidden_layer_limit(tanh, trained(tanh, "tanh"), key=run.seed, samples=4096).mean,
-        "residual": linear_limit(deep, task.batches, rate=LIMIT_RATE["residual"], **given),
+        "linear": train["linear"](exact_limit(linear)),
+        "tanh": hidden_layer_limit(tanh, train["tanh"], key=run.seed, samples=4096).mean,
+        "residual": linear_limit(deep, task.batches, loss=squared, rate=LIMIT_RATE["residual"], x=task.x),
     }
     widths = {"linear": size.shallow_widths, "tanh": size.shallow_widths, "residual": size.deep_widths}
     errors = {
-        name: width_errors(
-            net, trained(net, name), exact[name], key=run.seed + 1, widths=widths[name], draws=size.draws
-        )
+        name: width_errors(net, train[name], exact[name], key=run.seed + 1, widths=widths[name], draws=size.draws)
         for name, net in nets.items()
     }
     slopes = {name: error_slope(widths[name], errors[name]) for name in nets}
     gaps = depth_errors(task)
     depth_slope = error_slope(DEPTHS[2:], gaps[2:])
-    curves = {n: trained(deep, "residual")(deep.init(jax.random.key(run.seed), n)) for n in size.deep_widths[-3::2]}
-    draw_limits(run, task, curves, exact["residual"], widths, errors, slopes, gaps, depth_slope)
+    figure, axes = panels(3, width=4.4, height=3.6)
+    curves = {n: train["residual"](deep.init(jax.random.key(run.seed), n)) for n in size.deep_widths[-3::2]}
+    draw_training(axes[0], curves, exact["residual"])
+    draw_errors(axes[1], widths, errors, slopes)
+    draw_depths(axes[2], gaps, depth_slope)
+    save(figure, run, "limits")
     for claim, name in ((SHALLOW, "linear"), (TANH, "tanh"), (RESIDUAL, "residual")):
         yield claim.check(slopes[name].value, task.name, told(slopes[name]))
     yield DEPTH.check(depth_slope.value, task.name, told(depth_slope))
@@ -173,54 +164,47 @@ def limits(run: Run, size: Size) -> Iterator[Outcome]:
 
 def depth_errors(task: Task) -> np.ndarray:
     """Distance of the limit of each depth from that of infinite depth, extrapolated from the two deepest."""
-    at = {
-        depth: linear_limit(
-            linear_resnet(COORDINATES, 1, depth),
-            (task.batches[0][:5], task.batches[1][:5]),
-            loss=squared,
-            rate=LIMIT_RATE["residual"],
-            x=task.x,
-        )
-        for depth in (*DEPTHS, 2 * DEPTHS[-1])
-    }
-    endless = 2 * at[2 * DEPTHS[-1]] - at[DEPTHS[-1]]
+    given = {"loss": squared, "rate": LIMIT_RATE["residual"], "x": task.x}
+    few = task.batches[0][:5], task.batches[1][:5]
+    at = {depth: linear_limit(linear_resnet(COORDINATES, 1, depth), few, **given) for depth in (*DEPTHS, DEEPEST)}
+    endless = 2 * at[DEEPEST] - at[DEEPEST // 2]
     return np.array([np.sqrt(np.mean((at[depth] - endless) ** 2)) for depth in DEPTHS])
 
 
 def told(slope: Slope) -> str:
-    """The interval of confidence."""
-    return f"+- {slope.half_width:.2g}, 95 %"
+    """An exponent and its interval of confidence."""
+    return f"{slope.value:.2f} ± {slope.half_width:.2f}"
 
 
-def draw_limits(
-    run: Run, task: Task, curves: Any, limit: Any, widths: Any, errors: Any, slopes: Any, gaps: Any, depth_slope: Slope
-) -> None:
-    """Outputs in training; errors by width; errors by depth."""
-    figure, axes = panels(3, width=4.4, height=3.6)
+def draw_training(ax: Axes, curves: dict[int, Any], limit: Any) -> None:
+    """Outputs of residual networks and of their limit."""
     for colour, (width, outputs) in zip(COLOURS, curves.items(), strict=False):
-        axes[0].plot(outputs[:, :3, 0], color=colour, lw=1.0)[0].set_label(f"width {width}")
-    axes[0].plot(limit[:, :3, 0], "k--", lw=1.8)[0].set_label("limit")
-    axes[0].set(xlabel="steps", ylabel="outputs on three digits", title="residual networks in training")
+        ax.plot(outputs[:, :3, 0], color=colour, lw=1.0)[0].set_label(f"width {width}")
+    ax.plot(limit[:, :3, 0], "k--", lw=1.8)[0].set_label("limit")
+    ax.set(xlabel="steps", ylabel="outputs on three digits", title="residual networks in training")
+    ax.legend()
+
+
+def draw_errors(ax: Axes, widths: Any, errors: Any, slopes: Any) -> None:
+    """Distances from limits by width."""
     for colour, (name, found) in zip(COLOURS, errors.items(), strict=False):
+        label = f"{name}: {told(slopes[name])}"
         rms = np.sqrt(np.mean(found**2, axis=1))
-        label = f"{name}: {slopes[name].value:.2f} $\\pm$ {slopes[name].half_width:.2f}"
-        axes[1].errorbar(widths[name], rms, rms_error(found), fmt="o-", color=colour, capsize=2, label=label)
+        ax.errorbar(widths[name], rms, rms_error(found), fmt="o-", color=colour, capsize=2, label=label)
     first = np.array(widths["linear"], float)
-    axes[1].plot(
-        first,
-        0.4 * np.sqrt(np.mean(errors["linear"][0] ** 2)) * (first / first[0]) ** -0.5,
-        "k:",
-        label="width$^{-1/2}$",
-    )
-    axes[1].set(xscale="log", yscale="log", xlabel="width", ylabel="distance from the limit", title="fitted exponents")
-    label = f"infinite width: {depth_slope.value:.2f} $\\pm$ {depth_slope.half_width:.2f}"
-    axes[2].loglog(DEPTHS, gaps, "o-", color=COLOURS[2], label=label)
-    axes[2].plot(DEPTHS, 0.6 * gaps[-1] * DEPTHS[-1] / np.array(DEPTHS), "k:", label="1 / depth")
-    axes[2].set(xlabel="depth", ylabel="distance from infinite depth", title="residual networks")
-    mark(axes[2], DEPTHS)
-    for ax in axes:
-        ax.legend()
-    save(figure, run, "limits")
+    start = 0.4 * np.sqrt(np.mean(errors["linear"][0] ** 2))
+    ax.plot(first, start * (first / first[0]) ** -0.5, "k:", label="width$^{-1/2}$")
+    ax.set(xscale="log", yscale="log", xlabel="width", ylabel="distance from the limit", title="fitted exponents")
+    ax.legend()
+
+
+def draw_depths(ax: Axes, gaps: np.ndarray, slope: Slope) -> None:
+    """Distances from infinite depth."""
+    ax.loglog(DEPTHS, gaps, "o-", color=COLOURS[2], label=f"infinite width: {told(slope)}")
+    ax.plot(DEPTHS, 0.6 * gaps[-1] * DEPTHS[-1] / np.array(DEPTHS), "k:", label="1 / depth")
+    ax.set(xlabel="depth", ylabel="distance from infinite depth", title="residual networks")
+    mark(ax, DEPTHS)
+    ax.legend()
 
 
 def mark(ax: Axes, ticks: tuple[int, ...]) -> None:
