@@ -115,7 +115,7 @@ def _reader(each: Trainer, params: Any, x: Any, branches: str | None) -> Callabl
     def read(start: Any, params: Any, x: Any) -> dict[Key, Array]:
         found = seen.changes(unroll(start), unroll(params), x)
         made: dict[Key, Array] = {("first layer", "dW x"): rms(found.dw_x[0])}
-        parts = {"x": found.x0, "W0 x": found.w0_x0, "dW x": found.dw_x, "dx": found.dx}
+        parts = {"x": found.x0, "W0 x": found.w0_x0, "dW x": found.dw_x}
         if at:
             made |= {("blocks", name): _mean([arrays[i] for i in at]) for name, arrays in parts.items()}
         made["stream", "x"], made["stream", "dx"] = rms(found.x0[-1]), rms(found.dx[-1])

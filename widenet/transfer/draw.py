@@ -91,7 +91,7 @@ def _widened(ax: Any) -> None:
 
 def draw_sweep(sweep: Sweep) -> Figure:
     """Loss over learning rates, a line a size; and the optima over sizes."""
-    figure, axes = blank(1, 2, width=5.0, height=3.8)
+    figure, axes = blank(1, 2, width=5.5, height=3.8)
     left, right = axes[0]
     colours = [f"C{i % 10}" for i in range(len(sweep.sizes))]
     finite = np.where(np.isfinite(sweep.loss), sweep.loss, np.nan)
@@ -107,7 +107,7 @@ def draw_sweep(sweep: Sweep) -> Figure:
     left.set(xscale="log", yscale="log", xlabel="learning rate of the smallest model", ylabel="loss after training")
     left.set_xscale("log", base=2)
     left.set_ylim(0.8 * float(shown.min()), top)
-    left.legend(fontsize=8, title="dotted: optimum", title_fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", fontsize=8, title="dotted: optimum")
     right.errorbar(sweep.sizes, np.log2(sweep.optimum), sweep.optimum_error, fmt="o-", color="0.3", capsize=3)
     low, high = np.log2(sweep.optimum[0]) - 1, np.log2(sweep.optimum[0]) + 1
     right.axhspan(low, high, color="C2", alpha=0.12, label="within an octave of the smallest")
