@@ -6,7 +6,7 @@ Claim: very deep networks without shortcuts train, if their weights are kept ort
     that go back through them are kept at one size by modulation
 Expected: smaller |W^T W - I| and a smaller spread of errors between modules with the penalty; higher accuracy of plain
     networks of 44 layers with it, by some points (on CIFAR-10)
-Minutes: 5 (full, 2 cores), 0.6 (--quick, 2 cores)
+Minutes: 2 (full, 2 cores), 0.6 (--quick, 2 cores)
 Command: python paper_repro/good_init.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: modules of weight, batch normalization and relu, without shortcuts; (lambda/2) sum |W^T W - I|_F^2 in
