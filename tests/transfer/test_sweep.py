@@ -14,7 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import widenet as wn
-from tests.transfer.models import X, Y, mlp, mlp_apply
+from tests.transfer.models import X, Y, mlp, mlp_apply, residual
 from widenet import parametrizations as wp
 from widenet.transfer import Sweep
 
@@ -88,6 +88,9 @@ def test_results_are_saved_and_drawn(tmp_path):
     ("options", "message"),
     [
         ({"widths": (8,)}, "2 widths"),
+        ({"widths": 8}, "two widths or more"),
+        ({"depths": (2, 4)}, "the width is one number"),
+        ({"widths": 8, "depths": (2, 4)}, "branches is missing"),
         ({"learning_rates": (0.1, 0.2)}, "three or more"),
         ({"learning_rates": (0.1, 0.3, 0.2)}, "increase"),
         ({"learning_rates": (-1, 0.3, 2)}, "positive"),
@@ -111,6 +114,21 @@ def digits(width):
         return jax.nn.relu(jax.nn.relu(x @ params[0]) @ params[1]) @ params[2]
 
     return init, apply
+
+
+@pytest.mark.slow
+def test_over_depth_the_best_learning_rate_stays_only_if_branches_learn_more_slowly():
+    """yang2023, fig. 10: without L^-1/2 in the learning rate of branches, the optimum moves down."""
+    data = np.random.default_rng(1).normal(size=(64, 8)), np.random.default_rng(2).normal(size=(64, 4))
+    options = {"depths": (2, 8, 32), "branches": r"blocks/(\d+)/", "steps": 30}
+    drifts = [
+        wn.lr_sweep(
+            residual(0.5), 32, data, 2.0 ** np.arange(-12, -2), parametrization=wp.mup.with_depth(scheme), **options
+        ).drift.value
+        for scheme in (wp.depth_sqrt, wp.depth(0.5, 0))
+    ]
+    assert abs(drifts[0]) < 0.3
+    assert drifts[1] < drifts[0] - 0.2
 
 
 @pytest.mark.slow

@@ -70,6 +70,7 @@ def coordinate_check(
     tolerance: of slopes.  expect: "features", or "kernel" where they may stand still as in the NTK limit.
     A layer is where a leaf of the parameters with two axes or more multiplies data; values that `apply` names with
     `jax.ad_checkpoint.checkpoint_name`, such as attention logits, are measured too.
+    Numpy data are computed in float64, jax arrays in their own precision.
     Raises: ValueError, before anything is trained, for what cannot be fitted or trained: see the messages.
     Source: yang2022, appendix D.1 (coordinate check).
 

@@ -28,6 +28,7 @@ from widenet.transfer.training import Trainer, Training, factors_of, trainer
 
 LINEARIZED = 8  # blocks of each model, evenly spaced, whose nonlinearity is measured
 INITIAL = ("x", "W0 x")  # of which all else is a consequence
+LINEAR = 1000  # times eps: distances below are rounding
 KINDS = {"first layer": "", "blocks": "mean", "stream": "end", "readout": "", "output": ""}
 
 
@@ -69,14 +70,17 @@ def depth_check(
     plan = Plan(check_rate(learning_rate), steps_of(steps, how.optimizer), check_count(seeds, "seeds"), as_key(key))
     batch = check_batch(batch)
     with precision_of(batch[0]):
-        trainers = _trainers(model, depths, width, how, batch, branches, check_count(block_depth, "block_depth"))
+        trainers = trainers_of_depths(
+            model, depths, width, how, batch, branches, check_count(block_depth, "block_depth")
+        )
         values = measured(trainers, how, batch, plan, lambda each, params, x: _reader(each, params, x, branches))
     return _judged(depths, {key: v for key, v in values.items() if key[1] != "direction"}, drop, tolerance, block_depth)
 
 
-def _trainers(
+def trainers_of_depths(
     model: Any, depths: Sequence[int], width: int, how: Training, batch: Any, branches: str | None, block_depth: int
 ) -> Iterator[tuple[int, Trainer]]:
+    """The model of every depth at one width, with its optimizer; branches are scaled relative to the first depth."""
     factory = models_of(model, batch[0])
     base_depth = 1
     for depth in depths:
@@ -121,7 +125,8 @@ def _reader(each: Trainer, params: Any, x: Any, branches: str | None) -> Callabl
         made["stream", "x"], made["stream", "dx"] = rms(found.x0[-1]), rms(found.dx[-1])
         made |= {("readout", "dW x"): rms(found.dw_x[-1]), ("readout", "W0 dx"): rms(found.w0_dx[-1])}
         if ends:
-            made["blocks", "nonlinear"] = rms(jax.lax.map(lambda at: distance(start, params, x, *at), (order, stacked)))
+            far = rms(jax.lax.map(lambda at: distance(start, params, x, *at), (order, stacked)))
+            made["blocks", "nonlinear"] = jnp.where(far > LINEAR * jnp.finfo(far.dtype).eps, far, 0)
         return made | {("output", "f"): rms(found.f), ("output", "df"): rms(found.df)}
 
     return read

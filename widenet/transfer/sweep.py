@@ -16,6 +16,7 @@ from widenet.finite.parameters import as_key
 from widenet.progress import progress
 from widenet.transfer.arguments import check_batch, check_count, check_sizes
 from widenet.transfer.coordinate import Options, trainers_of
+from widenet.transfer.depth import trainers_of_depths
 from widenet.transfer.losses import check_labels, default_loss
 from widenet.transfer.sweep_result import Sweep
 from widenet.transfer.training import Trainer, Training
@@ -26,10 +27,12 @@ SHARE = 0.25  # of the memory budget
 
 def lr_sweep(
     model: Any,
-    widths: Sequence[int],
+    widths: Sequence[int] | int,
     data: Any,
     learning_rates: Sequence[float],
     *,
+    depths: Sequence[int] | None = None,
+    branches: str | None = None,
     steps: int = 100,
     seeds: int = 3,
     batch_size: int | None = None,
@@ -38,28 +41,48 @@ def lr_sweep(
     chunk: int | None = None,
     **training: Unpack[Options],
 ) -> Sweep:
-    """Train models of several widths with many learning rates from several seeds. (V8)
+    """Train models of several widths, or depths, with many learning rates from several seeds. (V8)
 
-    One compilation a width: runs are mapped over learning rates and seeds, `chunk` at a time, by default as many as a
+    One compilation a size: runs are mapped over learning rates and seeds, `chunk` at a time, by default as many as a
     quarter of the memory budget holds.
     model, training: as in `coordinate_check`; the optimizer of a model that brings its own must be a function of
     the learning rate.  widths: two or more.  learning_rates: those of the smallest model, increasing.
+    depths: two or more numbers of blocks, for a model(width, depth) at one width; `branches` as in `depth_check`.
     data: (x, y).  batch_size: samples of a step, drawn with replacement; None for all.
     The loss that is compared is that of all `data`, or of `test`, after the last step; infinite if training diverged.
     Raises: ValueError, before anything is trained, for sizes or learning rates that do not increase.
     """
-    widths = check_sizes(widths, "widths", 2)
+    axis, sizes = _axis(widths, depths)
     rates = check_rates(learning_rates)
     how, data = Training(**training), check_batch(data, "data")
     for name, count in {"steps": steps, "seeds": seeds, "batch_size": 1 if batch_size is None else batch_size}.items():
         check_count(count, name)
     with precision_of(data[0]):
-        each = trainers_of(model, widths, how, data)
+        if depths is None:
+            each = trainers_of(model, sizes, how, data)
+        else:
+            each = trainers_of_depths(model, sizes, int(widths), how, data, branches, 1)  # type: ignore[arg-type]
         losses, starts = swept(
-            progress(each, "widths", len(widths)), how, data, test or data, rates,
+            progress(each, f"{axis}s", len(sizes)), how, data, test or data, rates,
             (steps, seeds, batch_size), as_key(key), chunk,
         )  # fmt: skip
-    return Sweep("width", tuple(widths), rates, losses, starts)
+    return Sweep(axis, tuple(sizes), rates, losses, starts)
+
+
+def _axis(widths: Sequence[int] | int, depths: Sequence[int] | None) -> tuple[str, list[int]]:
+    """What changes, and its values.
+
+    Raises: ValueError unless it is either the width or the depth.
+    """
+    if depths is None:
+        if isinstance(widths, int):
+            raise ValueError("one width has no drift: give two widths or more, or depths=.")
+        return "width", check_sizes(widths, "widths", 2)
+    if not isinstance(widths, int):
+        raise ValueError(
+            f"over depths the width is one number, such as 64; got {widths!r}.  Sweep widths by themselves."
+        )
+    return "depth", check_sizes(depths, "depths", 2)
 
 
 def check_rates(learning_rates: Sequence[float]) -> np.ndarray:
