@@ -89,6 +89,10 @@ def test_verdicts(tmp_path):
         assert text in str(report)
     assert report.plot(tmp_path / "skips.png").read_bytes().startswith(b"\x89PNG")
 
+    down, middle, up = weights(3, 0)
+    weak = wn.unet_signal_report(unet, (down, 0.01 * middle, up), x_of(0), wn.skip_scales(3), probes=2)
+    assert weak.verdict == "weak without skips"
+
     ignored = wn.unet_signal_report(lambda p, x, _: x @ p, jnp.eye(4), jnp.ones((3, 4)), np.ones(3))
     assert ignored.verdict == "skips without effect"
 

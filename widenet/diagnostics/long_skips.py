@@ -18,6 +18,7 @@ from jax import Array
 from widenet.diagnostics.verdict import Finding
 
 LARGE = 4.0  # times the output variance or sensitivity without skips: a convention, see (S9)
+WEAK = 10.0  # times what linear theory says: the path without skips loses the signal
 LOST = 0.01  # the scale of a skip that passes a ten-thousandth of the variance
 ALIKE = 0.01  # relative change of the output variance: skips that do nothing
 LEVELS = np.linspace(0.0, 1.0, 5)  # of all skips together
@@ -75,7 +76,7 @@ class SkipReport:
 
     @property
     def verdict(self) -> str:
-        """Of the first scheme: "large", "lost skips", "skips without effect" or "fine"."""
+        """Of the first scheme: "weak without skips", "large", "lost skips", "skips without effect" or "fine"."""
         return self.findings[0].verdict
 
     @property
@@ -174,6 +175,8 @@ def _measured(kappas: Array, params: Any, x: Array, key: Array, apply: Any, prob
 def _finding(kappas: np.ndarray, variance: float, sensitivity: float) -> Finding:
     linear = 1 + np.sum(kappas**2)
     sizes = f"variance x {variance:.3g}, sensitivity x {sensitivity:.3g} by the skips, 1 + sum kappa^2 = {linear:.3g}"
+    if min(variance, sensitivity) > WEAK * linear:
+        return Finding("weak without skips", f"{sizes}. The layers between the skips do not keep the variance.")
     if not np.isfinite([variance, sensitivity]).all() or max(variance, sensitivity) > LARGE:
         return Finding("large", f"{sizes}. Scales that fall with depth, skip_scales(n), bound the sum.")
     if (kappas < LOST).any():
