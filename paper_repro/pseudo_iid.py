@@ -9,8 +9,8 @@ Minutes: 3 (full, 2 cores), 0.5 (--quick, 2 cores)
 Command: python paper_repro/pseudo_iid.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: seven layers of tanh, the first one Gaussian, widths 3, 30 and 300, 10000 networks, two inputs.
-Not as in the paper: the scales (the edge of chaos at sigma_b^2 = 0.1), rank n/3, density 0.3 in blocks of 2 x 2 are our
-own; at width 300 there are 100 networks, of which all neurons are used, as everywhere.
+Not as in the paper: the edge of chaos at sigma_b^2 = 0.1, rank n/3 (7 at width 20, 13 at 40, which moves V from the two
+up by some percent), density 0.3 in blocks of 2 x 2; at width 300, 100 networks; all neurons are used, at all widths.
 What is expected: the limits are the kernel of the library; V, the coefficient of 1/width in the covariance of z_i^2 and
 z_j^2, is that of `wn.finite_width` (W2), less what its orthogonal or low-rank first layer does there.  The fourth
 cumulant of one neuron is 3 V/n, and for block-sparse weights of density r and blocks b x b more by
