@@ -92,5 +92,9 @@ def test_what_is_no_network_is_refused():
         linear_mup(0, 1)
     with pytest.raises(ValueError, match="standard deviations"):
         linear_mup(2, 1, sigma_u=-1.0)
+    with pytest.raises(ValueError, match="depth is the number"):
+        LinearNet(d_in=2, d_out=1, depth=-1)
+    with pytest.raises(ValueError, match=r"xs \[steps, batch, d_in\]"):
+        descend(NET, exact_limit(NET), (XS, YS[:2]), loss=cross_entropy, rate=0.1, x=X)
     with pytest.raises(ValueError, match="have depth"):
         finite_copy(LinearNet(d_in=2, d_out=1, depth=1).init(jax.random.key(0), 4), jax.random.key(0), 8)

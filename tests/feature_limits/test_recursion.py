@@ -72,10 +72,10 @@ def test_a_step_moves_the_function_by_the_tangent_kernel_of_the_start():
 
 def test_what_does_not_fit_is_refused():
     net = linear_resnet(2, 1, 4)
-    with pytest.raises(ValueError, match=r"xs \[steps, batch, 2\]"):
+    with pytest.raises(ValueError, match=r"xs \[steps, batch, d_in\]"):
         linear_limit(net, (XS[0], YS), loss=square, rate=0.1, x=X)
-    with pytest.raises(ValueError, match=r"x is \[m, 2\]"):
-        linear_limit(net, (XS, YS), loss=square, rate=0.1, x=X[0])
+    with pytest.raises(ValueError, match="takes 2 features"):
+        linear_limit(net, (XS, YS), loss=square, rate=0.1, x=X[:, :1])
     with pytest.raises(ValueError, match="give fewer"):
         linear_limit(linear_resnet(2, 1, 10000), (XS, YS), loss=square, rate=0.1, x=X)
     with pytest.raises(ValueError, match="depth >= 1"):

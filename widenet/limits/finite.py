@@ -18,7 +18,7 @@ def exact_limit(net: LinearNet) -> Params:
     used is that updates are linear in the weights' gradients.  Where sigma_v = 0 the lower part never moves and is
     left out: width d_in.
     Raises: ValueError for a net with depth, whose limit is `linear_limit`.
-    Source: yang2021, sec. 6 and app. on linear networks.
+    Source: yang2021, sec. 6.
     """
     if net.depth:
         raise ValueError(f"the limit of depth {net.depth} is no finite network for all time: use linear_limit.")

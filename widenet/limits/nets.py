@@ -41,12 +41,9 @@ class LinearNet:
     bias: float = 0.0  # what multiplies the biases; 0: there are none
 
     def __post_init__(self) -> None:
-        if min(self.d_in, self.d_out) < 1 or self.depth < 0:
-            raise ValueError(
-                f"a linear net has d_in, d_out >= 1 and depth >= 0; got {self.d_in}, {self.d_out}, {self.depth}."
-            )
-        if min(self.sigma_u, self.sigma_w, self.sigma_v) < 0:
-            raise ValueError("sigma_u, sigma_w and sigma_v are standard deviations: give numbers >= 0.")
+        if self.depth < 0:
+            raise ValueError(f"depth is the number of matrices W_l, 0 or more; got {self.depth}.")
+        _check(self.d_in, self.d_out, self.sigma_u, self.sigma_w, self.sigma_v)
 
     def init(self, key: Any, width: int) -> Params:
         """Random weights of a network of this width."""
@@ -81,7 +78,7 @@ class LinearNet:
 def linear_mup(d_in: int, d_out: int, *, sigma_u: float = 1.0, sigma_v: float = 1.0, bias: float = 0.0) -> LinearNet:
     """One hidden layer, f(x) = v^T u x: the network whose limit is a finite network, see `exact_limit`. (Z1)
 
-    Source: yang2021, sec. 6 and 9.
+    Source: yang2021, sec. 6.
     """
     return LinearNet(d_in=d_in, d_out=d_out, sigma_u=sigma_u, sigma_v=sigma_v, bias=bias)
 
@@ -124,6 +121,9 @@ class HiddenLayer:
     sigma_u: float = 1.0
     sigma_v: float = 1.0
 
+    def __post_init__(self) -> None:
+        _check(self.d_in, self.d_out, self.sigma_u, self.sigma_v)
+
     def init(self, key: Any, width: int) -> Params:
         """Random weights of a network of this width."""
         keys = jax.random.split(key, 2)
@@ -136,3 +136,10 @@ class HiddenLayer:
         """The outputs f(x)."""
         root = len(params["u"]) ** 0.5
         return self.phi(root * (x @ params["u"].T)) @ params["v"] / root
+
+
+def _check(d_in: int, d_out: int, *sigmas: float) -> None:
+    if min(d_in, d_out) < 1:
+        raise ValueError(f"a network has d_in, d_out >= 1; got {d_in} and {d_out}.")
+    if min(sigmas) < 0:
+        raise ValueError(f"sigma_u, sigma_w and sigma_v are standard deviations, 0 or more; got {sigmas}.")

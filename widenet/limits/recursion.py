@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from widenet.limits.descent import Loss
+from widenet.limits.descent import Loss, check_batches
 from widenet.limits.kets import Kets
 from widenet.limits.nets import LinearNet
 from widenet.precision import float64
@@ -31,7 +31,7 @@ def linear_limit(
     Cost: 8 bytes times depth^2 steps^2 (d_in + d_out)^2, so give inputs of few dimensions: if they are fewer than
     their dimensions, the factor R of `np.linalg.qr(x.T)` has them as columns.
     Raises: ValueError if the batches do not fit the net or each other, or the memory would be more than 4 GiB.
-    Source: yang2023, prop. 4.4, derived again in (Z5).
+    Source: yang2023, prop. 4.4, has such a recursion; this one is derived in (Z5).
     """
     with float64():
         inputs, ys, x = np.asarray(batches[0], float), jnp.asarray(batches[1]), np.asarray(x, float)
@@ -57,12 +57,10 @@ def _with_constant(net: LinearNet, x: Any) -> np.ndarray:
 
 
 def _check(net: LinearNet, xs: Any, ys: Any, x: Any) -> None:
-    if xs.ndim != 3 or xs.shape[2] != net.d_in or len(xs) != len(ys) or not len(xs):
-        raise ValueError(
-            f"batches are xs [steps, batch, {net.d_in}] and ys [steps, batch, ...]; got {xs.shape} and {ys.shape}."
-        )
-    if x.ndim != 2 or x.shape[1] != net.d_in:
-        raise ValueError(f"x is [m, {net.d_in}], as the net takes; got {x.shape}.")
+    check_batches(xs, ys)
+    for name, part in (("batches", xs), ("x", x)):
+        if part.ndim < 2 or part.shape[-1] != net.d_in:
+            raise ValueError(f"the net takes {net.d_in} features, the last axis; {name} have shape {part.shape}.")
     gib = 8 / 2**30 * ((net.depth + 1) * (len(xs) + 1) * (net.d_in + net.d_out)) ** 2
     if gib > MOST_GIB:
         raise ValueError(
