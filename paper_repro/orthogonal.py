@@ -283,7 +283,8 @@ def training(run: Run, size: Size) -> Iterator[Outcome]:
         told = "; ".join(f"{name} {described(found[depth, name])}" for name in LAWS)
         yield claim.check(gaussian.mean() / ours.mean(), task.name, f"{depth} layers, width {size.width}: {told}")
     gaussian, ours = (found[size.trained[-1], name].losses[:, -1].std(ddof=1) for name in LAWS)
-    yield SPREAD.check(gaussian / ours, task.name, f"{gaussian:.2g} and {ours:.2g}, {size.seeds} seeds")
+    note = f"{gaussian:.2g} and {ours:.2g}, {size.seeds} seeds"
+    yield SPREAD.skip("needs the full run") if run.quick else SPREAD.check(gaussian / ours, task.name, note)
 
 
 def described(t: Trained) -> str:

@@ -23,8 +23,8 @@ Data: one vector of ones, as wide as the network.
 from __future__ import annotations
 
 import sys
+from collections import namedtuple
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -56,11 +56,7 @@ GOLDEN = {  # of tanh at a layer
     | {"B": 0.744623, "P": -0.244376, "Q": -0.0190114, "R": -1.83959, "S": 1.68265, "T": 0.0149073, "U": 0.172277},
     20: {"K": 0.0272862, "Theta": 0.573489, "V": 0.00890829, "F": 0.0700438, "B": 2.15002, "P": -0.622728},
 }
-GOLDEN_GELU = {"K": 2.15965, "Theta": 4.76885, "V": 88.9836, "D": 145.045, "F": 42.1109, "A": 281.616} | {
-    "B": 54.2659,
-    "P": 2.94243,
-    "Q": 48.3661,
-}
+GOLDEN_GELU = dict(K=2.15965, Theta=4.76885, V=88.9836, D=145.045, F=42.1109, A=281.616, B=54.2659, P=2.94243)
 SLOPES = {"V": 2 / 3, "F": 1 / 4, "B": 1 / 3, "P": -1 / 12, "R": -1 / 12, "S": 1 / 12}  # per layer, of tanh
 GROUPS = ("VDF", "AB", "PQ", "RSTU")
 GROWTH = {wn.relu: 5.0, wn.identity: 2.0, wn.tanh: 2 / 3}  # of V/K^2 per layer
@@ -68,23 +64,11 @@ FLOWING = (wn.relu, wn.tanh, wn.sin)
 BOOK = 20  # of 20 + 3 k
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much of it is computed."""
-
-    far: int  # layers after which slopes are read
-    flow_layers: int
-    flow_networks: int
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
-    networks: int
-    growth_layers: int
-    growth_widths: tuple[int, ...]
-    growth_networks: int
-    aspect_depths: tuple[int, ...]
-    aspect_networks: int
-
-
+Size = namedtuple(  # how much of it is computed
+    "Size",
+    "far flow_layers flow_networks depths widths networks growth_layers growth_widths growth_networks aspect_depths "
+    "aspect_networks",
+)
 FULL = Size(1000, 12, 2000, (2, 4, 6), (12, 24, 48), 1500, 10, (32, 64, 128), 3000, (1, 2, 4, 6, 8, 12), 8000)
 QUICK = Size(300, 8, 200, (3,), (8, 16, 32), 150, 4, (16, 32, 64), 500, (2, 6), 4000)
 FLOW_WIDTH, ASPECT_WIDTH = 128, 50
