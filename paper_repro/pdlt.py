@@ -48,7 +48,6 @@ TUNING = {  # sigma_w^2, sigma_b^2, K* (1 where all variances are kept), class
     wn.gelu: (1.98305826, 0.17292239, 3.56155281, "half-stable"),
     wn.silu: (1.98800468, 0.55514317, 14.32017362, "half-stable"),
 }
-UNTUNABLE = (wn.sigmoid, wn.softplus)
 GOLDEN = {  # of tanh at a layer
     2: {"K": 0.394294, "Theta": 0.858697, "V": 0.0975237, "D": -0.0105368, "F": 0.075051, "A": 0.00724178}
     | {"B": 0.341509, "P": -0.0956855, "Q": -0.0206345, "R": -0.576005, "S": 0.476642, "T": 0.0188127, "U": 0.135133},
@@ -77,7 +76,6 @@ JACKKNIFE = 8  # parts of a sample
 TABLE = Claim("ch. 5", "largest error of sigma_w^2, sigma_b^2 and K* in the tuning table", at_most(1e-6))
 CLASSES = Claim("ch. 5", "activations of eight that are in another class", at_most(0.0))
 HALF = Claim("ch. 5", "gelu and silu: sides from which K* is left, of two, on average", about(1.0, 0.0))
-NONE = Claim("ch. 5", "sigmoid and softplus: how many have a critical point", at_most(0.0))
 POWER = {
     wn.tanh: Claim("ch. 5", "tanh: growth of 1/K per layer, far down", about(2.0, 0.02)),
     wn.sin: Claim("ch. 5", "sin: growth of 1/K per layer, far down", about(1.0, 0.01)),
@@ -132,7 +130,6 @@ def criticality(run: Run, size: Size) -> Iterator[Outcome]:
     yield CLASSES.check(sum(points[phi].universality != row[3] for phi, row in TUNING.items()))
     sides = {phi.name: repelling_sides(phi) for phi in (wn.gelu, wn.silu)}
     yield HALF.check(np.mean(list(sides.values())), note=f"{sides}")
-    yield NONE.check(sum(map(is_tunable, UNTUNABLE)))
     flows = {phi: theory(phi, size.far) for phi in POWER}
     for phi, claim in POWER.items():
         yield claim.check(np.diff(1 / flows[phi].K)[-1], note=f"layer {size.far}")
@@ -155,15 +152,6 @@ def repelling_sides(phi: Activation) -> int:
     """On how many sides of K* variances move away from it."""
     beside = wn.critical(phi).q * np.array([0.99, 1.01])
     return int(np.sum((layer_maps(phi).q(beside) - beside) * [-1, 1] > 0))
-
-
-def is_tunable(phi: Activation) -> bool:
-    """Does it have a critical point?"""
-    try:
-        wn.critical(phi)
-    except ValueError:
-        return False
-    return True
 
 
 def draw_flows(run: Run, size: Size, drawn: dict[Activation, Any]) -> None:
