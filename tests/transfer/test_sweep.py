@@ -117,18 +117,17 @@ def digits(width):
 
 
 @pytest.mark.slow
-def test_over_depth_the_best_learning_rate_stays_only_if_branches_learn_more_slowly():
+def test_over_depth_the_best_learning_rate_moves_down_unless_branches_learn_more_slowly():
     """yang2023, fig. 10: without L^-1/2 in the learning rate of branches, the optimum moves down."""
     data = np.random.default_rng(1).normal(size=(64, 8)), np.random.default_rng(2).normal(size=(64, 4))
     options = {"depths": (2, 8, 32), "branches": r"blocks/(\d+)/", "steps": 30}
     drifts = [
         wn.lr_sweep(
-            residual(0.5), 32, data, 2.0 ** np.arange(-12, -2), parametrization=wp.mup.with_depth(scheme), **options
+            residual(0.5), 32, data, 2.0 ** np.arange(-9, -1), parametrization=wp.mup.with_depth(scheme), **options
         ).drift.value
         for scheme in (wp.depth_sqrt, wp.depth(0.5, 0))
     ]
-    assert abs(drifts[0]) < 0.3
-    assert drifts[1] < drifts[0] - 0.2
+    assert drifts[1] < -0.15 < drifts[0]
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -29,7 +28,6 @@ def directions(factors: Factors | None, rate: float) -> Callable[[Any, Any], dic
     if factors is None:
         return lambda *_: {}
 
-    @jax.jit
     def sizes(before: Any, after: Any) -> dict[tuple[str, str], Array]:
         then, made = parameters(before), {}
         for path, now in parameters(after).items():

@@ -54,7 +54,8 @@ def judged(
     """The report of a check over widths."""
     drop = fitted_from(widths, drop)
     kinds = _kinds(layers)
-    slopes = {key: slope(np.array(widths[drop:]), array[drop:, :, -1]) for key, array in values.items()}
+    steps = {key: 0 if key[1] == "direction" else -1 for key in values}  # later ones add up several directions
+    slopes = {key: slope(np.array(widths[drop:]), array[drop:, :, steps[key]]) for key, array in values.items()}
     shown = {key: array for key, array in values.items() if key[1] != "direction" and not _of_data(key, values)}
     findings = tuple(_finding(key, slopes[key], kinds[key[0]], tolerance, expect) for key in shown)
     verdict, reasons = explained(findings, Context(kinds, slopes, layers[-1], tolerance))

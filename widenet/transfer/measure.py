@@ -31,7 +31,7 @@ def measured(
 ) -> dict[Key, np.ndarray]:
     """What `read(trainer, params, x)(params0, params, x)` says after every step, `[sizes, seeds, steps]`.
 
-    With them, under the key (path, "direction"), the sizes of the first update of every parameter (V4).
+    With them, under the key (path, "direction"), the sizes of the updates of every parameter (V4).
     Raises: ValueError for labels that do not fit the outputs, or a loss that is not finite at initialization.
     """
     rows: list[list[list[dict[Key, float]]]] = []
@@ -46,18 +46,21 @@ def measured(
 
 def _runs(size: int, each: Trainer, training: Training, batch: Any, plan: Plan, read: Read) -> Any:
     step, look = jax.jit(each.step), None
-    firsts = directions(each.factors, plan.rate)
     for seed in range(plan.seeds):
         params = start = each.init(jax.random.fold_in(plan.key, seed))
         if look is None:
             _check_start(size, each, training, start, batch)
-            look = jax.jit(read(each, start, batch[0]))
-        state, made, first = each.start(params, batch), [], None
+            look = jax.jit(_with_directions(each, read(each, start, batch[0]), plan.rate))
+        state, made = each.start(params, batch), []
         for _ in range(plan.steps):
             params, state, _ = step(params, state, plan.rate, batch)
-            first = firsts(start, params) if first is None else first
-            made.append({**look(start, params, batch[0]), **first})
+            made.append(look(start, params, batch[0]))
         yield jax.tree.map(float, made)
+
+
+def _with_directions(each: Trainer, look: Any, rate: float) -> Callable[[Any, Any, Any], dict[Key, Any]]:
+    sizes = directions(each.factors, rate)
+    return lambda start, params, x: {**look(start, params, x), **sizes(start, params)}
 
 
 def _check_start(size: int, each: Trainer, training: Training, params: Any, batch: Any) -> None:

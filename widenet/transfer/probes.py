@@ -144,16 +144,16 @@ def _tied(reading: Reading, seen: list[int], x: Any) -> list[int]:
     """The weights that also reach data on another way than a product, so that moving them moves the data."""
     arrays = list(reading.leaves.arrays)
 
-    @jax.jit
-    def moved(arrays: list[Any], which: Array, x: Any) -> Array:
-        moves = [which[i] * jnp.ones_like(a) for i, a in enumerate(arrays)]
-        _, changes = jax.jvp(lambda given: _run(reading, given, x)[1].given, (arrays,), (moves,))
-        return jnp.any(jnp.stack([jnp.any(change != 0) for change in changes]))
+    def moved(moves: list[Any], x: Any) -> list[Array]:
+        return jax.jvp(lambda given: _run(reading, given, x)[1].given, (arrays,), (moves,))[1]
 
-    every = jnp.zeros(len(arrays)).at[jnp.array(seen)].set(1.0)
-    if not moved(arrays, every, x):
-        return []
-    return [leaf for leaf in seen if moved(arrays, jnp.zeros(len(arrays)).at[leaf].set(1.0), x)]
+    jaxpr = jax.make_jaxpr(moved)(arrays, x).jaxpr
+    origins: dict[Any, set[int]] = {var: {i} for i, var in enumerate(jaxpr.invars[: len(arrays)])}
+    for equation in jaxpr.eqns:
+        found = set().union(*(origins.get(var, set()) for var in equation.invars if not hasattr(var, "val")))
+        origins.update(dict.fromkeys(equation.outvars, found))
+    reached = set().union(*(origins.get(var, set()) for var in jaxpr.outvars if not hasattr(var, "val")))
+    return [leaf for leaf in seen if leaf in reached]
 
 
 def _products(reading: Reading, arrays: list[Any], moves: list[Any], x: Any) -> tuple[Pass, list[Array]]:
