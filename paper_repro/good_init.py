@@ -4,8 +4,8 @@ Paper: xie2017
 Figure: 3 to 6 and table 1, in small
 Claim: very deep networks without shortcuts train, if their weights are kept orthonormal by a penalty and the errors
     that go back through them are kept at one size by modulation
-Expected: smaller |W^T W - I| and a smaller spread of errors between modules with the penalty; higher accuracy of plain
-    networks of 44 layers with it, by some points (on CIFAR-10)
+Expected: smaller |W^T W - I| with the penalty, errors of one size with modulation; higher accuracy of plain networks of
+    44 layers with both, by some points (on CIFAR-10)
 Minutes: 2 (full, 2 cores), 0.6 (--quick, 2 cores)
 Command: python paper_repro/good_init.py [--quick] [--out DIR] [--seed N]
 
@@ -16,6 +16,8 @@ a few hundred steps, at the best of some rates for each recipe, which fall in a 
 test too (the test set is one batch); errors are modulated in every step, to the size that they have behind the last
 module in that step, where the paper sets factors from time to time, and measured a normalization below.  lambda = 0.1
 is our choice.
+Errors grow by the factor of batch normalization at every module, downwards, for orthonormal weights as for Gaussian ones
+(`batch_norm_rate`): at the start it is modulation alone that levels them.
 Data: MNIST, if the folder WIDENET_DATA has it; else scikit-learn's digits.
 """
 
@@ -31,10 +33,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import widenet as wn
 from widenet import initializers as wi
 from widenet.datasets import mnist_or_digits
 from widenet.progress import progress
-from widenet.repro import COLOURS, Claim, Outcome, Run, at_least, at_most, panels, run, save
+from widenet.repro import COLOURS, Claim, Outcome, Run, about, at_least, at_most, panels, run, save
 
 HE = 2**0.5
 WIDTH, BATCH, MOMENTUM, EPS = 32, 128, 0.9, 1e-5
@@ -73,7 +76,7 @@ RECIPES = {
 
 KEPT = Claim("eq. 7", "|W^T W - I| after training, mean of modules, penalty over weight decay", at_most(0.5))
 NEVER_WORSE = Claim("eq. 7", "|W^T W - I| of the worst module with the penalty, over sqrt(width)", at_most(0.5))
-ERRORS = Claim("fig. 3", "decades between errors of first and last module, orthonormal over He, start", at_most(1.0))
+ERRORS = Claim("fig. 3", "decades between errors of first and last module at the start, over theory", about(1.0, 0.2))
 FLAT = Claim("sec. 3.3", "decades between modulated errors of first and last module, start", at_most(0.1))
 LEVEL = Claim("sec. 3.3", "the same after training, over those without modulation", at_most(0.5))
 LOSS = Claim("table 1", "training loss, penalty over weight decay from He's law", at_most(1.0))
@@ -293,8 +296,9 @@ def verdicts(run: Run, data: Digits, found: dict[str, Trained]) -> Iterator[Outc
     note = ", ".join(f"{gap:.3g} ({name})" for name, gap in ends.items())
     yield KEPT.check(float(kept.gaps[:, 1].mean() / decayed.gaps[:, 1].mean()), data.name, note)
     yield NEVER_WORSE.check(float(kept.gaps[:, 1].max() / np.sqrt(WIDTH)), data.name)
-    note = f"{kept.decades[0]:.2g} and {he.decades[0]:.2g}; at the end {kept.decades[1]:.2g} and {he.decades[1]:.2g}"
-    yield ERRORS.check(float(kept.decades[0] / he.decades[0]), data.name, note)
+    theory = (kept.errors.shape[-1] - 1) * np.log10(wn.batch_norm_rate(wn.relu, BATCH)) / 2
+    note = f"orthonormal {kept.decades[0]:.3g}, He {he.decades[0]:.3g}, theory of any weights {theory:.3g}"
+    yield ERRORS.check(float(kept.decades[0] / theory), data.name, note)
     yield FLAT.check(float(modulated.decades[0]), data.name)
     if run.quick:
         yield from (claim.skip("needs the full run") for claim in (LEVEL, LOSS, ACCURACY, MODULATED))

@@ -350,7 +350,7 @@ def draw(run: Run, size: Size, data: Digits, found: dict[str, Trained], name: st
     axes[1].set_yticks(range(len(found)), list(found))
     axes[1].set(xlabel="test error (%)", title=f"mean and deviation of {size.seeds} networks")
     axes[1].invert_yaxis()
-    axes[0].legend(fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(found), fontsize=8)
     save(figure, run, name)
 
 
