@@ -147,12 +147,18 @@ def test_mup_passes_under_every_optimizer(widths, options):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({"parametrization": wp.sp, "optimizer": wp.sgd, "learning_rate": 0.1}, {("w3", "dW x"): 2.0}),
+        (
+            {"parametrization": wp.sp, "optimizer": wp.sgd, "learning_rate": 0.1},
+            {("w1", "dW x"): 1.06, ("w2", "dW x"): 2.14},
+        ),
         ({"parametrization": GLOBAL, "optimizer": wp.sgd}, {("w3", "dx"): -0.5}),
         ({"parametrization": wp.ntp, "optimizer": wp.sgd}, {("w3", "dx"): -0.5, ("output", "df"): 0}),
         ({"parametrization": wp.ntp, "optimizer": wp.adam}, {("w3", "dx"): -0.5, ("output", "df"): 0}),
         ({"parametrization": GLOBAL, "optimizer": wp.adam}, {("w1", "dW x"): -1.04, ("w3", "W0 dx"): 0.43}),
-        ({"optimizer": wp.adam, "core": lambda _: wo.scale_by_adam(eps=0.01)}, {("w1", "dW x"): -0.9}),
+        (
+            {"optimizer": wp.adam, "core": lambda _: wo.scale_by_adam(eps=0.01)},
+            {("w1", "dW x"): -0.75, ("w2", "dW x"): -0.75},
+        ),
     ],
     ids=["SP SGD", "SP SGD 1/n", "NTP SGD", "NTP Adam", "SP Adam 1/n", "constant epsilon"],
 )

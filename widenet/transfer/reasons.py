@@ -143,8 +143,8 @@ def _features(wrong: Sequence[Finding], context: Context) -> Iterator[str]:
     shrink = {layer: value for layer, value in moved.items() if value < 0}
     if shrink:
         layer = min(shrink, key=lambda name: shrink[name])
-        stable = all(found.slope.value < 0 for found in wrong)
-        kept = "lazy, which expect='kernel' accepts: " if stable else ""
+        lazy = all(found.slope.value < 0 for found in wrong) and not any(_optimizers(wrong, context))
+        kept = "lazy, which expect='kernel' accepts: " if lazy else ""
         yield f"{kept}what {layer} is given moves as {power(shrink[layer])}"
     for layer, value in moved.items():
         if 0 < value < np.inf:
