@@ -21,6 +21,6 @@ def test_quick_run_on_digits_passes(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "result.json").read_text())
     assert sum(claim["note"] == "needs the full run" for claim in found["claims"]) == 1
-    assert sum(claim["verdict"] == "pass" for claim in found["claims"]) == 18
+    assert sum(claim["verdict"] == "pass" for claim in found["claims"]) == 19
     expected = {"explosion", "fig1_gradients", "fig2_gap", "fig3_gains", "training"}
     assert {path.stem for path in tmp_path.glob("*.png")} == expected
