@@ -59,8 +59,8 @@ def test_one_step_is_an_integral():
 
 
 def test_finite_networks_come_to_it_as_the_root_of_width():
-    train, widths = training(TANH), (64, 256, 1024)
-    limit = hidden_layer_limit(TANH, train, key=0).mean[-1]
+    train, widths = training(TANH), (64, 512)
+    limit = hidden_layer_limit(TANH, train, key=0, samples=1024, replicates=4).mean[-1]
     errors = width_errors(TANH, lambda p: train(p)[-1], limit, key=1, widths=widths, draws=32)
     slope = error_slope(widths, errors)
     assert abs(slope.value + 0.5) < slope.half_width + 0.03

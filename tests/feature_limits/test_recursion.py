@@ -36,7 +36,7 @@ NETS = {
 @pytest.mark.parametrize("name", NETS)
 def test_mean_of_finite_networks(name, monkeypatch):
     """Within five standard errors and a bias of 4/n; far outside without what comes back through the same matrix."""
-    net, n, draws = NETS[name], 64, 200
+    net, n, draws = NETS[name], 64, 120
     run = jax.jit(jax.vmap(lambda k: descend(net, net.init(k, n), (XS, YS), loss=square, rate=0.08, x=X)[0]))
     found = np.asarray(run(jax.random.split(jax.random.key(0), draws)))
     sem = found.std(0)[1:] / draws**0.5
