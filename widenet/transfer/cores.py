@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any
 
 from widenet.initializers.fans import Axes
+from widenet.optimizers.library import optax
 from widenet.parametrizations.factors import Factors
 from widenet.parametrizations.leaf import Role
 from widenet.parametrizations.optimizers import Optimizer, adam
 from widenet.parametrizations.specs import Specs
+from widenet.parametrizations.trees import filled
 
 EPSILON = 1e-8  # of Adam, for the base model; it goes on as gradients do
 
@@ -40,20 +42,16 @@ def default_core(factors: Factors) -> Core:
 
     Raises: ValueError for an optimizer without one, which the user's `core=` is then to give.
     """
-    import optax
-
     kinds = {str(each): each for each in factors.optimizers.values()}
     if any(_stem(each) == "k-fac" for each in kinds.values()):
         return _kfac(factors, kinds)
     if len(kinds) == 1:
         return _core(next(iter(kinds.values())), factors)
     by_path = {path: str(each) for path, each in factors.optimizers.items()}
-    return optax.partition({name: _core(each, factors) for name, each in kinds.items()}, partial(_named, by_path))
+    return optax().partition({name: _core(each, factors) for name, each in kinds.items()}, partial(_named, by_path))
 
 
 def _named(by_path: Mapping[str, str], params: Any) -> Any:
-    from widenet.parametrizations.trees import filled
-
     return filled(by_path, params, None)
 
 
@@ -68,9 +66,7 @@ def _core(optimizer: Optimizer, factors: Factors) -> Any:
 
 
 def _sgd(optimizer: Optimizer, factors: Factors) -> Any:
-    import optax
-
-    return optax.identity()
+    return optax().identity()
 
 
 def _adam(optimizer: Optimizer, factors: Factors) -> Any:
@@ -81,9 +77,7 @@ def _adam(optimizer: Optimizer, factors: Factors) -> Any:
 
 
 def _lion(optimizer: Optimizer, factors: Factors) -> Any:
-    import optax
-
-    return optax.scale_by_lion()
+    return optax().scale_by_lion()
 
 
 def _muon(optimizer: Optimizer, factors: Factors) -> Any:

@@ -51,8 +51,9 @@ def draw_check(report: CheckReport) -> Figure:
         ax.set_visible(False)
     for ax, name in zip(axes.ravel(), panels, strict=False):
         shown = [found for found in report.findings if found.quantity in ((name, "df") if name == "f" else (name,))]
+        layers = list(report.kinds)
         for i, found in enumerate(shown):
-            _line(ax, report, found, i)
+            _line(ax, report, found, i if found.layer == "output" else layers.index(found.layer))
         ax.set(title=TITLES[name], xlabel=report.axis, xscale="log", yscale="log")
         ax.set_xticks(report.sizes, [str(size) for size in report.sizes])
         ax.minorticks_off()
