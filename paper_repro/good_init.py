@@ -16,8 +16,8 @@ a few hundred steps, at the best of some rates for each recipe, which fall in a 
 test too (the test set is one batch); errors are modulated in every step, to the size that they have behind the last
 module in that step, where the paper sets factors from time to time, and measured a normalization below.  lambda = 0.1
 is our choice.
-Errors grow by the factor of batch normalization at every module, downwards, for orthonormal weights as for Gaussian ones
-(`batch_norm_rate`): at the start it is modulation alone that levels them.
+Errors grow by the factor of batch normalization at every module, downwards, with orthonormal weights as with Gaussian
+ones (`batch_norm_rate`): at the start it is modulation alone that levels them.
 Data: MNIST, if the folder WIDENET_DATA has it; else scikit-learn's digits.
 """
 
