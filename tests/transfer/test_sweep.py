@@ -90,7 +90,7 @@ def test_results_are_saved_and_drawn(tmp_path):
         ({"widths": (8,)}, "2 widths"),
         ({"widths": 8}, "two widths or more"),
         ({"depths": (2, 4)}, "the width is one number"),
-        ({"widths": 8, "depths": (2, 4)}, "branches is missing"),
+        ({"widths": 8, "depths": (2, 4)}, "function of two numbers"),
         ({"learning_rates": (0.1, 0.2)}, "three or more"),
         ({"learning_rates": (0.1, 0.3, 0.2)}, "increase"),
         ({"learning_rates": (-1, 0.3, 2)}, "positive"),

@@ -66,8 +66,9 @@ def coordinate_check(
     trained as `training` says: see `Training`.
     widths: three or more; the first is the base of the parametrization.  batch: (x, y).
     learning_rate: that of the base model.  steps: by default 2, or 1 for one's own optimizer and those like Adam,
-    whose first two steps may cancel.  drop: how many of the smallest widths lines are not fitted to; by default a third,
-    if three are left.  tolerance: of slopes.  expect: "features", or "kernel" where they may stand still as in the NTK limit.
+    whose first two steps may cancel.  drop: how many of the smallest widths lines are not fitted to; by default a
+    third, if three are left.  tolerance: of slopes.  expect: "features", or "kernel" where they may stand still as in
+    the NTK limit.
     A layer is where a leaf of the parameters with two axes or more multiplies data; values that `apply` names with
     `jax.ad_checkpoint.checkpoint_name`, such as attention logits, are measured too.
     Numpy data are computed in float64, jax arrays in their own precision.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -82,6 +83,12 @@ def trainers_of_depths(
 ) -> Iterator[tuple[int, Trainer]]:
     """The model of every depth at one width, with its optimizer; branches are scaled relative to the first depth."""
     factory = models_of(model, batch[0])
+    try:
+        inspect.signature(factory).bind(width, depths[0])
+    except TypeError as error:
+        raise ValueError(
+            f"over depths the model is a function of two numbers, model(width, depth): {error}."
+        ) from error
     base_depth = 1
     for depth in depths:
         each, wide = (as_model(factory(n, depth), batch[0], n) for n in (width, 2 * width))
