@@ -32,6 +32,7 @@ from widenet.parametrizations.parametrization import (
 )
 from widenet.parametrizations.scales import attention_scale, branch_scale, readout_scale
 from widenet.parametrizations.specs import Specs
+from widenet.parametrizations.transformers import group_steps, lr_exponents
 
 __all__ = [
     "Classification",
@@ -63,10 +64,12 @@ __all__ = [
     "epsilons",
     "exponents",
     "factors",
+    "group_steps",
     "infer",
     "kfac",
     "labels",
     "lion",
+    "lr_exponents",
     "mfp",
     "multipliers",
     "muon",
