@@ -57,7 +57,7 @@ class Size:
     seeds: int
 
 
-FULL = Size((2, 8, 32, 128, 512, 2048), 200, (4, 16, 64, 256, 1024, 4096), 400, 4)
+FULL = Size((2, 8, 32, 128, 512, 2048), 200, (4, 16, 64, 256, 1024, 2048), 400, 4)
 QUICK = Size((2, 16, 128), 100, (4, 64, 1024), 300, 2)
 
 ABOVE = Claim("MAML", "infinite muP over the best kernel, in points", at_least(15.0))
@@ -273,11 +273,9 @@ def draw_words(run: Run, size: Size, scores: dict[str, np.ndarray], shown: tuple
     """Scores by width; the first two principal components of the words of three topics."""
     figure, axes = panels(4, width=3.6, height=3.4)
     finite = scores["finite"]
-    axes[0].errorbar(
-        size.word_widths, finite.mean(0), finite.std(0, ddof=1), fmt="o-", capsize=3, label="muP, finite width"
-    )
-    axes[0].axhline(scores["limit"].mean(), color="k", label="muP, infinite width")
-    axes[0].axhline(scores["ntk"].mean(), color=COLOURS[1], ls="--", label="NTK parametrization")
+    axes[0].errorbar(size.word_widths, finite.mean(0), finite.std(0, ddof=1), fmt="o-", capsize=3, label="muP")
+    axes[0].axhline(scores["limit"].mean(), color="k", label="muP, infinite")
+    axes[0].axhline(scores["ntk"].mean(), color=COLOURS[1], ls="--", label="NTK")
     axes[0].set(xscale="log", xlabel="width", ylabel="neighbours of the same topic (%)", ylim=(0, 105))
     axes[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.92))
     titles = ("muP, infinite width", f"muP, width {size.word_widths[-1]}", f"NTK, width {size.word_widths[-1]}")

@@ -11,14 +11,20 @@ from widenet.limits.kets import Kets
 RNG = np.random.default_rng(1)
 XS, YS = RNG.normal(size=(4, 3, 2)), 2 * RNG.normal(size=(4, 3, 1))
 X = RNG.normal(size=(4, 2))
+RATES = np.array([0.06, 0.1, 0.08, 0.05])
 
 
 def square(f, y):
     return jnp.mean((f - y) ** 2)
 
 
-def limit(net, rate=0.08):
-    return linear_limit(net, (XS, YS), loss=square, rate=rate, x=X)
+def batches(net):
+    """One target, or two different ones."""
+    return XS, YS * np.array([1.0, -0.5])[: net.d_out]
+
+
+def limit(net, rate=RATES):
+    return linear_limit(net, batches(net), loss=square, rate=rate, x=X)
 
 
 def test_no_matrices_is_the_finite_network():
@@ -29,7 +35,9 @@ def test_no_matrices_is_the_finite_network():
 
 NETS = {
     "residual": linear_resnet(2, 1, 3, sigma_w=1.2, sigma_u=0.9, sigma_v=0.6),
-    "no skips, biases": LinearNet(d_in=2, d_out=1, depth=2, sigma_u=1.2, sigma_w=1.1, sigma_v=0.7, bias=0.4),
+    "no skips, biases, two outputs": LinearNet(
+        d_in=2, d_out=2, depth=2, sigma_u=1.2, sigma_w=1.1, sigma_v=0.7, bias=0.4
+    ),
 }
 
 
@@ -37,7 +45,7 @@ NETS = {
 def test_mean_of_finite_networks(name, monkeypatch):
     """Within five standard errors and a bias of 4/n; far outside without what comes back through the same matrix."""
     net, n, draws = NETS[name], 64, 120
-    run = jax.jit(jax.vmap(lambda k: descend(net, net.init(k, n), (XS, YS), loss=square, rate=0.08, x=X)[0]))
+    run = jax.jit(jax.vmap(lambda k: descend(net, net.init(k, n), batches(net), loss=square, rate=RATES, x=X)[0]))
     found = np.asarray(run(jax.random.split(jax.random.key(0), draws)))
     sem = found.std(0)[1:] / draws**0.5
     assert np.all(np.abs(found.mean(0) - limit(net))[1:] < 5 * sem + 4 / n)
