@@ -53,10 +53,12 @@ def test_wrong_optimizers_are_told_from_wrong_learning_rates(optimizer, core, re
     assert reason in report.reasons[0]
 
 
+@pytest.mark.slow
 def test_a_scale_that_is_stated_is_undone():
     assert wn.coordinate_check(mlp, WIDTHS, (X, Y), optimizer=wp.muon("keller"), seeds=2).passed
 
 
+@pytest.mark.slow
 def test_the_kernel_limit_is_lazy_unless_that_is_expected():
     report = wn.coordinate_check(mlp, WIDTHS, (X, Y), parametrization=wp.ntp, seeds=2)
     assert report.verdict.startswith("lazy: features move as n^-0.")

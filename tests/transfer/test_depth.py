@@ -15,6 +15,7 @@ from widenet.transfer import block_linearization
 BLOCKS = r"blocks/(\d+)/"
 
 
+@pytest.mark.slow
 def test_branches_without_a_factor_fail():
     report = wn.depth_check(
         residual(0), (2, 4, 8), (X, Y), branches=BLOCKS, width=32, seeds=2, parametrization=wp.mup, drop=0
@@ -88,6 +89,7 @@ def test_alignment_exponents_are_those_of_their_definition():
     assert "omega" in str(found)
 
 
+@pytest.mark.slow
 def test_random_changes_are_not_aligned():
     start, noise = (mlp(256)[0](jax.random.key(i)) for i in (0, 1))
     end = jax.tree.map(lambda a, b: a + 0.01 * b, start, noise)

@@ -86,9 +86,7 @@ def trainers_of_depths(
     try:
         inspect.signature(factory).bind(width, depths[0])
     except TypeError as error:
-        raise ValueError(
-            f"over depths the model is a function of two numbers, model(width, depth): {error}."
-        ) from error
+        raise ValueError(f"over depths a model is a function of two numbers, model(width, depth): {error}.") from error
     base_depth = 1
     for depth in depths:
         each, wide = (as_model(factory(n, depth), batch[0], n) for n in (width, 2 * width))
