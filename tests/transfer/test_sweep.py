@@ -107,8 +107,8 @@ def test_bad_input_is_named(options, message):
 def digits(width):
     def init(key):
         keys = jax.random.split(key, 3)
-        shapes = (64, width), (width, width), (width, 10)
-        return [jax.random.normal(k, s) * (2 / s[0]) ** 0.5 for k, s in zip(keys, shapes, strict=True)]
+        shapes, stds = ((64, width), (width, width), (width, 10)), (0.35, (2 / width) ** 0.5, width**-0.5)
+        return [jax.random.normal(k, shape) * std for k, shape, std in zip(keys, shapes, stds, strict=True)]
 
     def apply(params, x):
         return jax.nn.relu(jax.nn.relu(x @ params[0]) @ params[1]) @ params[2]
