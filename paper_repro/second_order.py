@@ -77,9 +77,9 @@ UNDAMPED = Claim("damping", "the same of a constant damping, minus that", at_mos
 def main(run: Run) -> Iterator[Outcome]:
     """Coordinate checks, then sweeps of the learning rate and of the damping."""
     size = QUICK if run.quick else FULL
-    split = mnist_or_digits(run.seed)
-    x = pooled(np.asarray(split.x_train[: size.images], np.float32))
-    data = (x - x.mean()) / x.std(), split.y_train[: size.images].astype(np.int32)
+    split = mnist_or_digits(run.seed).drawn(size.images, seed=run.seed)
+    x = pooled(np.asarray(split.x_train, np.float32))
+    data = (x - x.mean()) / x.std(), split.y_train.astype(np.int32)
     model = partial(mlp, data[0].shape[1])
     yield from checked(run, size, model, data, split.name)
     yield from swept(run, size, model, data, split.name)

@@ -77,9 +77,9 @@ def main(run: Run) -> Iterator[Outcome]:
 
 def images(run: Run, size: Size) -> Iterator[Outcome]:
     """Figure 3: the MLP."""
-    split = mnist_or_digits(run.seed)
-    x = pooled(np.asarray(split.x_train[: size.images], np.float32))
-    data = (x - x.mean()) / x.std(), split.y_train[: size.images].astype(np.int32)
+    split = mnist_or_digits(run.seed).drawn(size.images, seed=run.seed)
+    x = pooled(np.asarray(split.x_train, np.float32))
+    data = (x - x.mean()) / x.std(), split.y_train.astype(np.int32)
     sweeps = {
         name: wn.lr_sweep(
             partial(mlp, data[0].shape[1]), size.mlp_widths, data, MLP_RATES, steps=size.mlp_steps, seeds=size.seeds,

@@ -56,3 +56,13 @@ def test_without_mnist_the_digits_serve_and_say_so(monkeypatch):
     assert len(data.x_train) == 1297
     with pytest.raises(FileNotFoundError, match="set WIDENET_DATA to a folder"):
         datasets.mnist()
+
+
+def test_a_sorted_file_is_drawn_from_at_random():
+    y = np.repeat(np.arange(10), 30)
+    split = datasets.Split(y[:, None, None] / 10, y, y[:, None, None] / 10, y, "sorted")
+    some = split.drawn(100, 50, seed=1)
+    assert (len(some.y_train), len(some.y_test)) == (100, 50)
+    assert set(some.y_train) == set(range(10))
+    np.testing.assert_array_equal(some.x_train[:, 0, 0] * 10, some.y_train)
+    assert len(split.drawn(1000).y_train) == 300

@@ -20,6 +20,12 @@ class Split(NamedTuple):
     y_test: np.ndarray
     name: str
 
+    def drawn(self, train: int, test: int = 0, seed: int = 0) -> Split:
+        """Any `train` and `test` of them, or all if there are fewer: the first ones of a file may be of one class."""
+        rng = np.random.default_rng(seed)
+        rows, others = (rng.permutation(len(y))[:n] for y, n in ((self.y_train, train), (self.y_test, test)))
+        return Split(self.x_train[rows], self.y_train[rows], self.x_test[others], self.y_test[others], self.name)
+
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's 1797 handwritten digits: images `[n, 8, 8]` in [0, 1] and labels `[n]`.
