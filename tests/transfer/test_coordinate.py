@@ -42,7 +42,12 @@ def test_standard_parametrization_fails_at_the_readout_first():
     ("optimizer", "core", "reason"),
     [
         (wp.adam, lambda _: wo.scale_by_adam(eps=0.01), "an epsilon that does not go as gradients do"),
-        (wp.muon(), lambda _: wo.scale_by_muon(scale="keller"), "a scale of its own that is not stated"),
+        pytest.param(
+            wp.muon(),
+            lambda _: wo.scale_by_muon(scale="keller"),
+            "a scale of its own that is not stated",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["constant epsilon", "wrong Muon scale"],
 )
