@@ -80,7 +80,7 @@ class Size:
 
 WIDTHS = (16, 64, 256, 1024, 4096, 16384)
 FULL = Size(WIDTHS, (32, 64, 128, 256, 512), 32, 10, 32, 14, (512, 1024, 2048), (128, 256, 512, 1024, 2048), 3)
-QUICK = Size(WIDTHS[:4], (32, 64, 128), 8, 5, 32, 8, (256, 512, 1024), (128, 256, 512), 2)
+QUICK = Size(WIDTHS[:4:3], (32, 256), 8, 5, 32, 6, (512, 1024, 2048), (128, 512), 3)
 
 SHALLOW = Claim("limits", "exponent of width in the error of linear networks", about(-0.5, 0.06))
 TANH = Claim("limits", "exponent of width in the error of networks with a tanh layer", about(-0.5, 0.06))
@@ -152,7 +152,7 @@ def limits(run: Run, size: Size) -> Iterator[Outcome]:
     gaps = depth_errors(task)
     depth_slope = error_slope(DEPTHS[2:], gaps[2:])
     figure, axes = panels(3, width=4.4, height=3.6)
-    curves = {n: train["residual"](deep.init(jax.random.key(run.seed), n)) for n in size.deep_widths[-3::2]}
+    curves = {n: train["residual"](deep.init(jax.random.key(run.seed), n)) for n in size.deep_widths[:-4:-2]}
     draw_training(axes[0], curves, exact["residual"])
     draw_errors(axes[1], widths, errors, slopes)
     draw_depths(axes[2], gaps, depth_slope)

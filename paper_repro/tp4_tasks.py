@@ -6,7 +6,7 @@ Claim: where features must be learned, wider networks in muP are better and the 
     and Gaussian processes are far behind: they do not learn from other tasks, and their word embeddings are random
 Expected: MAML 66.4 % at infinite width and at 8192, 55.3 % at width 2, 47.8 % of the NTK, 47.6 % of the Gaussian
     process; Word2Vec 43 % and 56 % at infinite width, 0 % of the NTK
-Minutes: 2 (full, 4 cores), 0.5 (--quick, 2 cores)
+Minutes: 4 (full, 4 cores), 0.5 (--quick, 2 cores)
 Command: python paper_repro/tp4_tasks.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: first-order MAML of linear networks with one hidden layer, 5 ways, 1 shot, cross-entropy, inner rate
