@@ -170,7 +170,7 @@ def diagrams(run: Run, size: Size) -> Iterator[Outcome]:
         crossed = wn.phase(phi, sigma_w=np.linspace(0.5, 2.5, 9), sigma_b=BIASES2**0.5).critical_sigma_w ** 2
         yield CROSSED[phi].check(np.abs(crossed - table[0]).max())
     axes[0].set_ylabel(r"$\sigma_b^2$")
-    axes[0].legend(loc="upper left")
+    axes[1].legend(loc="lower right")
     figure.colorbar(image, ax=axes, label=r"$\chi_1$", extend="both")
     save(figure, run, "diagrams")
     phase = wn.phase(wn.tanh, sigma_w=OFF_LINE[:, 0] ** 0.5, sigma_b=[BIAS2**0.5])
