@@ -164,14 +164,15 @@ class Sweep:
 
 
 def _vertex(at: np.ndarray, loss: np.ndarray) -> float:
-    """Of the parabola of least squares around the lowest point, within a step of it; the point itself at an end."""
+    """Of the parabola of least squares around the lowest point, within a step of it but not where training diverged."""
     i = int(np.argmin(loss))
     near = slice(max(0, i - NEAR), i + NEAR + 1)
     kept = np.isfinite(loss[near]) & (loss[near] > 0)
     if i in (0, len(loss) - 1) or not kept.sum() >= 3:
         return float(at[i])
     a, b, _ = np.polyfit((at[near] - at[i])[kept], np.log(loss[near][kept]), 2)
-    return float(at[i] + np.clip(-b / (2 * a), at[i - 1] - at[i], at[i + 1] - at[i])) if a > 0 else float(at[i])
+    left, right = (at[j] - at[i] if np.isfinite(loss[j]) else 0.0 for j in (i - 1, i + 1))
+    return float(at[i] + np.clip(-b / (2 * a), left, right)) if a > 0 else float(at[i])
 
 
 def _listed(values: np.ndarray) -> object:
