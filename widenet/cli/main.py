@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         return int(options.run(options) or 0)
-    except (ValueError, TypeError, OSError, MemoryError, ModuleNotFoundError, NotImplementedError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ImportError, NotImplementedError) as error:
         print(f"widenet: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
