@@ -151,7 +151,7 @@ def test_a_step_of_the_optimizer(decay):
     """By hand: w - eta (rate direction + rate decay lambda w), matrices only."""
     base, wide = mlp(32), mlp(128, key=1)
     made = wp.factors(wp.infer(base, wide), wp.mup, wp.adam, decay=decay)
-    tx = wp.parametrized(optax.scale_by_sign(), made, 0.1, weight_decay=0.02, decay=decay)
+    tx = wp.parametrized(optax.scale_by_sign(), made, 0.1, weight_decay=0.02)
     updates, _ = tx.update(jax.tree.map(jnp.ones_like, wide), tx.init(wide), wide)
     rates, shrinks = made.column("rate"), made.column("decay")
     for layer, arrays in updates.items():

@@ -78,6 +78,13 @@ def test_one_own_rule_for_axes():
         ({"base": mlp(64), "target": mlp(128), "convention": "keras"}, "conventions are flax"),
         ({"base": mlp(64), "target": mlp(128), "axes": {"kernel": "in middle"}}, "words other than in, out"),
         ({"base": mlp(64), "target": mlp(128), "stacked": "blocks"}, "stacked='blocks' fits no parameter"),
+        ({"base": mlp(64), "target": mlp(128), "axes": {"kernels": "in out"}}, "'kernels'.* fits no parameter"),
+        ({"base": mlp(64), "target": mlp(128), "axes": {"kernel": "in in out"}}, r"has 3 words.*is \(8, 128\)"),
+        ({"base": {"count": 3}, "target": {"count": 4}}, "no parameters, which are arrays of floats"),
+        (
+            {"base": mlp(64), "target": mlp(128), "branches": "hidden", "depth": 4, "base_depth": 0},
+            "numbers of blocks, 1 or more; got 4 and 0",
+        ),
         ({"base": mlp(64), "target": mlp(128), "depth": 4}, "depth= and base_depth= together"),
         ({"base": mlp(64), "target": mlp(128), "depth": 4, "base_depth": 2}, "give branches="),
         ({"base": transformer(8), "target": transformer(8, layers=4)}, "neither its fan-in nor its fan-out: if layers"),

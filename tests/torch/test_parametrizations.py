@@ -94,6 +94,15 @@ def test_groups_are_few_plain_and_complete():
     assert sum(len(group["params"]) for group in wt.param_groups(model, made, 1e-2)) == 5
 
 
+@pytest.mark.parametrize(("mode", "product"), [("product_const", 0.4), ("coupled_const", 0.1), ("independent", 40.0)])
+def test_decay_is_that_of_the_factors(mode, product):
+    """Of the hidden matrix, at learning rate 1e-2 and decay 0.1; "independent" shrinks by 0.1 a step."""
+    model = mlp(64)
+    groups = wt.param_groups(model, factors_of(decay=mode), lr=1e-2, weight_decay=0.1)
+    (hidden,) = [group for group in groups if any(p is model[2].weight for p in group["params"])]
+    assert hidden["weight_decay"] == pytest.approx(product)
+
+
 def test_groups_survive_schedulers_and_compilation():
     model, made = mlp(64), factors_of(wp.sgd)
     for wrapped in (model, torch.compile(model), nn.parallel.DataParallel(model)):
@@ -180,3 +189,6 @@ def test_rescaling_twice_is_rescaling_once():
         wt.rescale_init_(model, mlp(17), made)
     with pytest.raises(ValueError, match="specs are of another model"):
         wt.param_groups(mlp(32), made, 0.1)
+    for schedule in (lambda step: 0.1, "0.1", -1.0):
+        with pytest.raises(ValueError, match="lr is a positive number.*lr_scheduler multiplies the rates"):
+            wt.param_groups(model, made, schedule)

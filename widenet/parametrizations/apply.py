@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 
+from widenet.checks import is_traced
 from widenet.parametrizations.factors import Factors
 from widenet.parametrizations.leaf import Role
 from widenet.parametrizations.trees import filled, mapped, parameters
@@ -19,12 +21,11 @@ def rescale_init(
     """The initial parameters of a wide model, of the sizes that the parametrization asks for.
 
     Every array is scaled to the root mean square of the base model's array times its factor n^-b, whatever law the
-    model draws from; so doing it twice is doing it once.  Arrays that are constant in the base model (gains of one,
-    biases of zero), or as wide as there, stay.
+    model draws from; so doing it twice is doing it once.  Zeros stay, and arrays that are as wide as in the base model.
     params, base_params: pytrees of the wide and of the base model, as drawn.
     zero_readout: are readouts set to zero?  zero: pattern of the paths of other parameters that are, such as "query".
-    Raises: ValueError if shapes do not fit, or for a zero readout under an optimizer that divides by curvature: its
-    first step would fit the readout alone.
+    Raises: ValueError if shapes do not fit, for arrays that are zero or not finite in one of the models only, and for a
+    zero readout under an optimizer that divides by curvature: its first step would fit the readout alone.
     """
     factors.specs.check(params)
     then = parameters(base_params)
@@ -35,15 +36,34 @@ def rescale_init(
     check_zero_readout(factors, zero_readout)
 
     def scaled(path: str, values: Any) -> Any:
-        leaf = factors.specs[path]
-        if (zero_readout and leaf.role == Role.OUTPUT) or (zero is not None and re.search(zero, path)):
+        leaf, init = factors.specs[path], factors.by_path[path].init
+        if (zero_readout and leaf.role == Role.OUTPUT) or (zero is not None and re.search(zero, path)) or not init:
             return jnp.zeros_like(values)
-        if leaf.fan_in == leaf.fan_out == 1 or not float(jnp.std(then[path])):
+        if leaf.fan_in == leaf.fan_out == 1:
             return values
-        wanted = jnp.sqrt(jnp.mean(jnp.square(then[path]))) * factors.by_path[path].init
-        return (values * (wanted / jnp.sqrt(jnp.mean(jnp.square(values))))).astype(values.dtype)
+        now, base = _rms(values), _rms(then[path])
+        if not (is_traced(now) or is_traced(base)):
+            check_sizes(path, float(now), float(base))
+        return (values * jnp.where(now > 0, base * init / now, 1)).astype(values.dtype)
 
     return mapped(scaled, params)
+
+
+def _rms(values: Any) -> Any:
+    return jnp.sqrt(jnp.mean(jnp.square(jnp.abs(values).astype(jnp.promote_types(values.real.dtype, jnp.float32)))))
+
+
+def check_sizes(path: str, now: float, base: float) -> None:
+    """Raises: ValueError for root mean squares that are not finite, or of which only one is zero."""
+    for size, name in ((now, "params"), (base, "base_params")):
+        if not math.isfinite(size):
+            raise ValueError(f"{path!r} is not finite in {name}: draw it anew.")
+    if (now == 0) != (base == 0):
+        where = "params" if now == 0 else "base_params"
+        raise ValueError(
+            f"{path!r} is zero in {where} only, so that there is no size to give it: draw it there too, or set it to "
+            f"zero in both with zero_readout=True or zero={path!r}."
+        )
 
 
 def check_zero_readout(factors: Factors, zero_readout: bool) -> None:

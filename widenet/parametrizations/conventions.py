@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from widenet.parametrizations.leaf import WORDS
+from widenet.parametrizations.trees import Shapes
 
 Axes = tuple[str, ...]
 
@@ -46,6 +47,21 @@ EQUINOX = Convention("equinox", last_out=False, rules=_EMBEDDING)
 TORCH = Convention("torch", last_out=False, rules=_EMBEDDING)
 WIDENET = Convention("widenet", last_out=True, rules=((r"/(query|key|value|out)$", ("stack", "in", "out")),))
 CONVENTIONS = {convention.name: convention for convention in (FLAX, HAIKU, EQUINOX, TORCH, WIDENET)}
+
+
+def check_rules(axes: Mapping[str, str], shapes: Shapes, stacked: str | None = None) -> None:
+    """Raises: ValueError for a rule of one's own that fits no parameter, in its pattern or in its number of axes."""
+    for pattern, words in axes.items():
+        found = {path: shape for path, shape in shapes.items() if re.search(pattern, path)}
+        if not found:
+            raise ValueError(f"axes={{{pattern!r}: ...}} fits no parameter; there are {', '.join(shapes)}.")
+        sizes = [len(s) - (stacked is not None and bool(re.search(stacked, path))) for path, s in found.items()]
+        if len(words.split()) not in sizes:
+            path, shape = next(iter(found.items()))
+            raise ValueError(
+                f"axes={{{pattern!r}: {words!r}}} has {len(words.split())} words, but {path!r} is {shape}: give a word "
+                "for every axis, but for the first of what stacked= names."
+            )
 
 
 def convention_of(convention: str | Convention, axes: Mapping[str, str] | None = None) -> Convention:

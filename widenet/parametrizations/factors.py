@@ -40,6 +40,7 @@ class Factors:
     parametrization: Parametrization
     by_path: Mapping[str, Factor]
     optimizers: Mapping[str, Optimizer]  # of each parameter
+    decay: Decay = Decay.PRODUCT_CONST
 
     def column(self, name: str) -> dict[str, float]:
         """One number of each parameter: "init", "multiplier", "rate", "decay" or "epsilon"."""
@@ -64,9 +65,12 @@ def factors(
 
     optimizer: one for all, or one for each role, {"hidden": muon(), "input": adam, ...}; missing roles are trained by
     that of "rest".
-    decay: a `Decay`, or its name.
-    Raises: ValueError for tied weights in a form that treats their two uses differently, and for an unknown decay.
+    decay: a `Decay`, or its name.  `coupled_const` is another training in every form.
+    Raises: ValueError for tied weights in a form that treats their two uses differently, and for an unknown decay,
+    optimizer or parametrization.
     """
+    if not isinstance(parametrization, Parametrization):
+        raise ValueError(f"a parametrization is an object, such as mup or abc(...); got {parametrization!r}.")
     if str(decay) not in set(Decay):
         raise ValueError(f"decay is one of {', '.join(Decay)}; got {decay!r}.")
     chosen = {leaf.path: _optimizer_of(leaf, optimizer) for leaf in specs}
@@ -76,12 +80,16 @@ def factors(
     made = {
         leaf.path: factor(leaf, parametrization, chosen[leaf.path], specs.depth, Decay(str(decay))) for leaf in specs
     }
-    return Factors(specs, parametrization, made, chosen)
+    return Factors(specs, parametrization, made, chosen, Decay(str(decay)))
 
 
 def _optimizer_of(leaf: Leaf, optimizer: Optimizer | Mapping[str, Optimizer]) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
+    wrong = [o for o in (optimizer.values() if isinstance(optimizer, Mapping) else [optimizer])]
+    wrong = [o for o in wrong if not isinstance(o, Optimizer)]
+    if wrong:
+        raise ValueError(f"an optimizer is an object, such as adam, muon() or shampoo(1 / 4); got {wrong[0]!r}.")
     unknown = set(optimizer) - {*Role, "rest"}
     if unknown:
         raise ValueError(f"optimizers are given by role, {', '.join(Role)} or rest; got {', '.join(sorted(unknown))}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from widenet.parametrizations.factors import Decay, Factors
-from widenet.parametrizations.trees import filled, path_of
+from widenet.parametrizations.trees import filled, mapped, shapes_of
 
 if TYPE_CHECKING:
     import optax
@@ -25,6 +25,11 @@ def _optax() -> Any:
     return optax
 
 
+def _check(factors: Factors, params: Any) -> None:
+    """Are these parameters those of `factors`, or some of them, as of one optimizer in `optax.partition`?"""
+    factors.specs.check_shapes({leaf.path: leaf.shape for leaf in factors.specs} | shapes_of(params))
+
+
 def scale_by_parametrization(factors: Factors) -> optax.GradientTransformation:
     """Multiplies the update of every parameter by its factor of the learning rate; goes after the optimizer's own core.
 
@@ -33,10 +38,10 @@ def scale_by_parametrization(factors: Factors) -> optax.GradientTransformation:
     rates = factors.column("rate")
 
     def update(updates: Any, state: NoState, params: Any = None) -> tuple[Any, NoState]:
-        return jax.tree_util.tree_map_with_path(lambda keys, u: u * rates[path_of(keys)], updates), state
+        return mapped(lambda path, u: u * rates[path], updates), state
 
     def init(params: Any) -> NoState:
-        factors.specs.check(params)
+        _check(factors, params)
         return NoState()
 
     return _optax().GradientTransformation(init, update)
@@ -51,20 +56,22 @@ def add_parametrized_decay(
     vectors: do biases and gains decay?
     """
     shrinks = {
-        path: weight_decay * f.rate * f.decay if vectors or len(factors.specs[path].shape) > 1 else 0.0
+        path: weight_decay * f.rate * f.decay if vectors or factors.specs[path].is_matrix else 0.0
         for path, f in factors.by_path.items()
     }
 
     def update(updates: Any, state: NoState, params: Any = None) -> tuple[Any, NoState]:
         if params is None:
             raise ValueError("weight decay needs the parameters: call update(gradients, state, params).")
-        grown = jax.tree_util.tree_map_with_path(
-            lambda keys, u, w: u + shrinks[path_of(keys)] * w.astype(u.dtype), updates, params
+        shrunk = mapped(lambda path, w: shrinks[path] * w, params)
+        of_floats = filled(dict.fromkeys(shrinks, True), params, False)
+        grown = jax.tree.map(
+            lambda u, w, is_float: u + w.astype(u.dtype) if is_float else u, updates, shrunk, of_floats
         )
         return grown, state
 
     def init(params: Any) -> NoState:
-        factors.specs.check(params)
+        _check(factors, params)
         return NoState()
 
     return _optax().GradientTransformation(init, update)
@@ -75,8 +82,7 @@ def parametrized(
     factors: Factors,
     learning_rate: Any,
     *,
-    weight_decay: float = 0.0,
-    decay: Decay | str = Decay.PRODUCT_CONST,
+    weight_decay: Any = 0.0,
     decay_vectors: bool = False,
 ) -> optax.GradientTransformation:
     """An optimizer with the learning rates and weight decays of a parametrization.
@@ -85,16 +91,27 @@ def parametrized(
 
     core: gives directions, without a learning rate: `optax.scale_by_adam()`, `optax.trace(0.9)`,
     `widenet.optimizers.scale_by_muon()`.  learning_rate: that of the base model, or a schedule.
-    decay: as `factors` was made with; "independent" does not multiply lambda by the learning rate.
+    weight_decay: lambda; it goes as `factors` was made with, where "independent" has no learning rate.
+    Raises: ValueError for other objects.
     """
     optax = _optax()
+    _check_arguments(core, factors, learning_rate)
     steps = [core, scale_by_parametrization(factors)]
     rate = optax.scale_by_learning_rate(learning_rate)
-    if not weight_decay:
+    if isinstance(weight_decay, (int, float)) and not weight_decay:
         return optax.chain(*steps, rate)
-    if Decay(str(decay)) == Decay.INDEPENDENT:
+    if factors.decay == Decay.INDEPENDENT:
         return optax.chain(*steps, rate, add_parametrized_decay(factors, -weight_decay, vectors=decay_vectors))
     return optax.chain(*steps, add_parametrized_decay(factors, weight_decay, vectors=decay_vectors), rate)
+
+
+def _check_arguments(core: Any, factors: Any, learning_rate: Any) -> None:
+    if not isinstance(factors, Factors):
+        raise ValueError(f"factors are those of factors(specs, parametrization, optimizer); got {factors!r}.")
+    if not hasattr(core, "init") or not hasattr(core, "update"):
+        raise ValueError(f"core is a transformation, such as optax.scale_by_adam(), called; got {core!r}.")
+    if not (callable(learning_rate) or hasattr(learning_rate, "dtype") or isinstance(learning_rate, (int, float))):
+        raise ValueError(f"learning_rate is a number or a schedule of optax; got {learning_rate!r}.")
 
 
 def labels(factors: Factors, params: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from widenet.parametrizations.conventions import Convention, convention_of
+from widenet.parametrizations.conventions import Convention, check_rules, convention_of
 from widenet.parametrizations.leaf import Leaf
 from widenet.parametrizations.specs import Specs
 from widenet.parametrizations.trees import Shapes, shapes_of
@@ -40,9 +40,11 @@ def infer(
     Raises: ValueError if the models have different parameters, if no axis is infinite, or if an axis is ambiguous.
     Source: yang2022, appendix B (base shapes).
     """
+    shapes = shapes_of(target)
+    check_rules(axes or {}, shapes, stacked)
     return compare(
         shapes_of(base),
-        shapes_of(target),
+        shapes,
         None if delta is None else shapes_of(delta),
         convention=convention_of(convention, axes),
         stacked=stacked,
@@ -67,6 +69,8 @@ def compare(
 ) -> Specs:
     """`infer` of shapes by path."""
     other = target if delta is None else delta
+    if not base:
+        raise ValueError("base has no parameters, which are arrays of floats: give the tree of parameters.")
     _same_parameters(base, target, "target")
     _same_parameters(base, other, "delta")
     if base == other:
@@ -132,6 +136,8 @@ def _depth(leaves: Mapping[str, Leaf], depths: tuple[int | None, int | None], br
         raise ValueError("give depth= and base_depth= together: the numbers of blocks of target and base.")
     stacks = {(leaf.shape[0], leaf.base[0]) for leaf in leaves.values() if leaf.branch and leaf.axes[:1] == ("stack",)}
     if depth is not None and base_depth is not None:
+        if min(depth, base_depth) < 1:
+            raise ValueError(f"depth= and base_depth= are numbers of blocks, 1 or more; got {depth} and {base_depth}.")
         if branches is None:
             raise ValueError(
                 "depth= changes what is inside of residual branches: give branches=, a pattern of their paths."

@@ -47,6 +47,11 @@ class Leaf:
         return Role.INPUT if "in" in self.axes else Role.VECTOR
 
     @property
+    def is_matrix(self) -> bool:
+        """Has it a fan-in, so that it decays?  Biases and gains have none, stacked or not."""
+        return "in" in self.axes
+
+    @property
     def fan_in(self) -> float:
         """Ratio of the infinite part of the fan-in to that of the base model."""
         return self._ratio("in")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from widenet.parametrizations.apply import check_zero_readout
+from widenet.parametrizations.apply import check_sizes, check_zero_readout
 from widenet.parametrizations.factors import Decay, Factors
 from widenet.parametrizations.leaf import Role
 from widenet.torch.specs import bare, named_tensors
@@ -19,7 +19,6 @@ def param_groups(
     *,
     weight_decay: float = 0.0,
     eps: float | None = None,
-    decay: Decay | str = Decay.PRODUCT_CONST,
     decay_vectors: bool = False,
 ) -> list[dict[str, Any]]:
     """Groups for any torch optimizer: dicts with "params", "lr", "weight_decay" and, if it is given here, "eps".
@@ -27,19 +26,24 @@ def param_groups(
     Parameters with equal numbers are in one group, so that schedulers, which multiply each group's rate, keep the
     ratios.  They are found by name: the model may be wrapped by torch.compile, DistributedDataParallel or FSDP with its
     original parameters.  Those without gradient are left out.
-    lr, weight_decay, eps: of the base model.  decay: as `factors` was made with; "independent" divides by the rate.
-    decay_vectors: do biases and gains decay?
-    Raises: ValueError if the model has other parameters than `factors`.
+    lr, weight_decay, eps: of the base model.  Decay goes as `factors` was made with; "independent" divides by the rate,
+    as torch multiplies by it.  decay_vectors: do biases and gains decay?
+    Raises: ValueError if the model has other parameters than `factors`, or for a rate that is no positive number.
 
         optimizer = torch.optim.AdamW(param_groups(model, factors, lr=1e-3, weight_decay=0.1, eps=1e-8))
     """
+    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not lr > 0:
+        raise ValueError(
+            f"lr is a positive number; got {lr!r}. A schedule comes later: torch.optim.lr_scheduler multiplies the rates "
+            "of all groups."
+        )
     groups: dict[tuple[float, ...], dict[str, Any]] = {}
     for name, tensor in tensors_of(model, factors).items():
         if not tensor.requires_grad:
             continue
         factor = factors.by_path[name]
-        lasting = weight_decay * factor.decay if decay_vectors or _is_matrix(factors, name) else 0.0
-        lasting = lasting / lr if Decay(str(decay)) == Decay.INDEPENDENT else lasting
+        lasting = weight_decay * factor.decay if decay_vectors or factors.specs[name].is_matrix else 0.0
+        lasting = lasting / lr if factors.decay == Decay.INDEPENDENT else lasting
         numbers = {"lr": lr * factor.rate, "weight_decay": lasting}
         if eps is not None:
             numbers["eps"] = eps * factor.epsilon
@@ -67,10 +71,15 @@ def rescale_init_(
             leaf = factors.specs[name]
             if (zero_readout and leaf.role == Role.OUTPUT) or (zero is not None and re.search(zero, name)):
                 tensor.zero_()
-            elif leaf.fan_in * leaf.fan_out != 1 and float(then[name].std(correction=0)):
-                wanted = then[name].square().mean().sqrt() * factors.by_path[name].init
-                tensor.mul_(wanted / tensor.square().mean().sqrt())
+            elif not leaf.fan_in == leaf.fan_out == 1:
+                now, wanted = _rms(tensor), _rms(then[name])
+                check_sizes(name, now, wanted)
+                tensor.mul_(wanted * factors.by_path[name].init / now if now else 1)
     return model
+
+
+def _rms(tensor: Any) -> float:
+    return float(tensor.detach().abs().double().square().mean().sqrt())
 
 
 def with_multipliers(model: Any, factors: Factors) -> Callable[..., Any]:
@@ -100,7 +109,3 @@ def tensors_of(model: Any, factors: Factors) -> dict[str, Any]:
     known = {leaf.path: leaf.shape for leaf in factors.specs}
     factors.specs.check_shapes({name: known.get(name, shape) if sharded else shape for name, shape in shapes.items()})
     return found
-
-
-def _is_matrix(factors: Factors, name: str) -> bool:
-    return len(factors.specs[name].shape) > 1

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from widenet.parametrizations.conventions import TORCH, Axes, Convention, convention_of
+from widenet.parametrizations.conventions import TORCH, Axes, Convention, check_rules, convention_of
 from widenet.parametrizations.infer import compare
 from widenet.parametrizations.specs import Specs
 from widenet.parametrizations.trees import Shapes
@@ -49,6 +49,7 @@ def infer(
     ruled = Convention("torch", last_out=False, rules=own.rules[: len(axes or {})])
     rules = tuple((f"^{re.escape(t.names[0])}$", _axes(t, ruled)) for t in tensors)
     shapes = _shapes(narrow), _shapes(wide), None if delta is None else _shapes(_made(delta))
+    check_rules(axes or {}, shapes[1])
     _refuse_guesses(tensors, ruled, shapes[0], shapes[2] or shapes[1])
     tied = [re.escape(t.names[0]) for t in tensors if len(t.names) > 1 and t.owner == "Embedding"]
     return compare(
