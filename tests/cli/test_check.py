@@ -42,8 +42,9 @@ def test_a_failed_check_exits_with_1(folder, capsys):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
-def test_a_passed_check_exits_with_0(capsys):
-    assert main(["check", "a_model_of_mine:build", "--widths", "16,32,64", "--seeds", "2"]) == 0
+@pytest.mark.parametrize("function", ["build", "model"])
+def test_a_passed_check_exits_with_0(function, capsys):
+    assert main(["check", f"a_model_of_mine:{function}", "--widths", "16,32,64", "--seeds", "2"]) == 0
     assert "pass" in capsys.readouterr().out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 FUNCTION_HELP = (
-    "a function without arguments, in a module or in a file such as my_model.py:build, that returns model(width), as "
-    "widenet.coordinate_check takes it; or a dict of arguments of coordinate_check, such as model, widths and batch"
+    "model(width), as widenet.coordinate_check takes it, in a module or in a file such as my_model.py:model; or a function "
+    "without arguments that returns it, or a dict of arguments of coordinate_check: model, widths, batch and others"
 )
 SAMPLES = 8
 
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
     out = Path(options.out)
     check_picture(out, force=options.force)
-    made = function_of(options.function)()
+    made = model_of(function_of(options.function))
     given = dict(made) if isinstance(made, dict) else {"model": made}
     if "model" not in given:
         raise ValueError(
@@ -79,7 +80,13 @@ def run(options: argparse.Namespace) -> int:
     return report.exit_code
 
 
-def function_of(text: str) -> Callable[[], Any]:
+def model_of(function: Callable[..., Any]) -> Any:
+    """The function itself, if it takes the width; else what it returns."""
+    asked = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    return function if asked else function()
+
+
+def function_of(text: str) -> Callable[..., Any]:
     """The function that MODULE:FUNCTION names, in a file or in what can be imported from here.
 
     Raises: ValueError if there is none.

@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> int:
             "the scripts of the papers are in a checkout of the repository (paper_repro/), not here."
         )
     if options.list or options.key is None:
+        longest = max(map(len, scripts))
         for key, path in scripts.items():
-            print(f"{key:12} {_title(path)}")
+            print(f"{key:{longest}} {_title(path)}")
         return 0
     if options.key not in scripts:
         close = difflib.get_close_matches(options.key, scripts, n=1)
