@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 FUNCTION_HELP = (
-    "model(width), as widenet.coordinate_check takes it, in a module or in a file such as my_model.py:model; or a function "
-    "without arguments that returns it, or a dict of arguments of coordinate_check: model, widths, batch and others"
+    "model(width), as widenet.coordinate_check takes it, in a module or in a file such as my_model.py:model; or a "
+    "function without arguments that returns it, or a dict of arguments of coordinate_check: model, widths, batch, ..."
 )
 SAMPLES = 8
 
