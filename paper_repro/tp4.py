@@ -338,9 +338,9 @@ def changes(powers: Any, width: int, key: Any, x: Any, y: Any) -> Any:
 
 def stable_rates(run: Run, size: Size) -> Iterator[Outcome]:
     """The largest stable learning rate by width, in the standard parametrization and in muP."""
-    data = mnist_or_digits(run.seed)
-    x = jnp.asarray(unit(data.x_train[:STABLE_BATCH].reshape(STABLE_BATCH, -1)), jnp.float32)
-    y = jnp.eye(10)[data.y_train[:STABLE_BATCH]]
+    data = mnist_or_digits(run.seed).drawn(STABLE_BATCH, seed=run.seed)
+    x = jnp.asarray(unit(data.x_train.reshape(STABLE_BATCH, -1)), jnp.float32)
+    y = jnp.eye(10)[data.y_train]
     figure, axes = panels(1, width=5.2, height=3.8)
     for colour, (label, made, claim) in zip(COLOURS, (("SP", sp, SP_RATE), ("muP", mup, MUP_RATE)), strict=False):
         nets = [Mlp.of(made, width, jax.nn.relu) for width in size.rate_widths]
