@@ -5,7 +5,7 @@ Figure: none of the paper's: its theory checked on small transformers, and its l
 Claim: in a pre-norm transformer variances grow linearly with depth and gradients change by a power of it; the NTK of
     every group of parameters is of order one if learning rates scale by group, for SGD and for AdamW
 Expected: exponents of width of a group's step at one rate, input, hidden, readout: 0, 1, 1 (SGD), 1/2, 3/2, 1 (AdamW)
-Minutes: 7 (full, 4 cores), 0.7 (--quick, 2 cores)
+Minutes: 6 (full, 4 cores), 1 (--quick, 2 cores)
 Command: python paper_repro/transformers_init.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: stem, layer norm, multi-head attention, MLP and residual sums, every weight of variance C / fan_in,
@@ -21,6 +21,7 @@ Data: the text comes with Python.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -57,8 +58,8 @@ class Size:
     optimizers: tuple[str, ...]  # that train
 
 
-FULL = Size(10, 128, 24, 2, (32, 64, 128, 256), 64, (32, 128), 100, 24, ("sgd", "adamw"))
-QUICK = Size(3, 64, 8, 1, (32, 128), 32, (16, 32), 30, 12, ("adamw",))
+FULL = Size(10, 128, 24, 2, (32, 64, 128, 256), 48, (32, 128), 100, 16, ("sgd", "adamw"))
+QUICK = Size(3, 64, 16, 1, (32, 128), 32, (16, 32), 30, 12, ("adamw",))
 HEADS, SEEDS = 4, 3
 SHORT, SAMPLES, SEEN = 6, 2, 4  # positions, sequences and logits where gradients are measured
 POINTS = 256  # of the integrals over attention
@@ -119,32 +120,27 @@ def pieces(text: np.ndarray, seed: int, count: int, length: int) -> np.ndarray:
 
 def draw(vocabulary: int, context: int, depth: int, width: int, key: Any) -> Any:
     """Parameters: embeddings and positions standard normal, matrices of variance 1 / fan_in, gains 1, biases 0."""
-    block = {"q": (width, width), "k": (width, width), "v": (width, width), "o": (width, width)}
-    block |= {"up": (width, 4 * width), "down": (4 * width, width)}
-    keys = iter(jax.random.split(key, 3 + depth * len(block)))
-    one, none = jnp.ones(width), jnp.zeros(width)
-    params: dict[str, Any] = {
-        "embedding": jax.random.normal(next(keys), (vocabulary, width)),
-        "positions": jax.random.normal(next(keys), (context, width)),
-        "head": jax.random.normal(next(keys), (width, vocabulary)) / width**0.5,
-        "last": {"gain": one, "shift": none},
-    }
+    block = dict.fromkeys("qkvo", (width, width)) | {"up": (width, 4 * width), "down": (4 * width, width)}
+    shapes = {"embedding": (vocabulary, width), "positions": (context, width), "head": (width, vocabulary)}
+    shapes |= {f"block{i}/{name}": shape for i in range(1, depth + 1) for name, shape in block.items()}
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+    parts = zip(shapes.items(), jnp.split(jax.random.normal(key, ends[-1:]), ends[:-1]), strict=True)
+    made = {n: part.reshape(s) * (1.0 if n in ("embedding", "positions") else s[0] ** -0.5) for (n, s), part in parts}
+    norm = {"gain": jnp.ones(width), "shift": jnp.zeros(width)}
+    params: dict[str, Any] = {name: made[name] for name in ("embedding", "positions", "head")} | {"last": norm}
+    vectors = {f"{name}_bias": jnp.zeros(shape[1]) for name, shape in block.items()}
+    vectors |= {f"{at}_{name}": start for at in ("first", "second") for name, start in norm.items()}
     for i in range(1, depth + 1):
-        made = {name: jax.random.normal(next(keys), shape) / shape[0] ** 0.5 for name, shape in block.items()}
-        made |= {f"{name}_bias": jnp.zeros(shape[1]) for name, shape in block.items()}
-        norms = {
-            f"{at}_{name}": start for at in ("first", "second") for name, start in (("gain", one), ("shift", none))
-        }
-        params[f"block{i}"] = made | norms
+        params[f"block{i}"] = {name: made[f"block{i}/{name}"] for name in block} | vectors
     return params
 
 
-def stream(params: Any, tokens: Any) -> list[Any]:
-    """The residual stream before the first and after every block, `[n, t, width]`."""
+def stream(params: Any, tokens: Any) -> Any:
+    """The residual stream before the first and after every block, `[depth + 1, n, t, width]`."""
     h = params["embedding"][tokens] + params["positions"][: tokens.shape[-1]]
-    found, mask = [h], jnp.tril(jnp.ones((tokens.shape[-1],) * 2, bool))
-    for i in range(1, sum(name.startswith("block") for name in params) + 1):
-        p = params[f"block{i}"]
+    mask = jnp.tril(jnp.ones((tokens.shape[-1],) * 2, bool))
+
+    def block(h: Any, p: Any) -> tuple[Any, Any]:
         z = normalized(h, p["first_gain"], p["first_shift"])
         q, k, v = ((z @ p[name] + p[f"{name}_bias"]).reshape(*h.shape[:2], HEADS, -1) for name in "qkv")
         scores = jnp.einsum("nshd,nthd->nhst", q, k) / q.shape[-1] ** 0.5
@@ -152,8 +148,11 @@ def stream(params: Any, tokens: Any) -> list[Any]:
         h = h + mixed.reshape(h.shape) @ p["o"] + p["o_bias"]
         z = normalized(h, p["second_gain"], p["second_shift"])
         h = h + jax.nn.gelu(z @ p["up"] + p["up_bias"], approximate=False) @ p["down"] + p["down_bias"]
-        found.append(h)
-    return found
+        return h, h
+
+    blocks = [params[f"block{i}"] for i in range(1, 1 + sum(name.startswith("block") for name in params))]
+    later = jax.lax.scan(block, h, jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks))[1]
+    return jnp.concatenate([h[None], later])
 
 
 def normalized(x: Any, gain: Any, shift: Any) -> Any:
@@ -220,7 +219,7 @@ def measured(seed: int, size: Size, tokens: np.ndarray, vocabulary: int) -> tupl
 
     @jax.jit
     def variances(params: Any) -> Any:
-        return jnp.stack([jnp.mean(h**2) for h in stream(params, tokens)])
+        return jnp.mean(stream(params, tokens) ** 2, axis=(1, 2, 3))
 
     found, steps = [], []
     make = jax.jit(partial(draw, vocabulary, SHORT, size.depth, size.wide))
@@ -257,7 +256,7 @@ def draw_signal(run: Run, size: Size, K: np.ndarray, variances: Any, parts: Any,
     bars = 2 * variances.std(0, ddof=1) / np.sqrt(len(variances))
     label = f"{len(variances)} networks, width {size.wide} (2 s.e.)"
     left.errorbar(np.arange(len(K)), variances.mean(0), bars, fmt="o", ms=4, color=COLOURS[0], label=label)
-    left.set(title="residual stream", xlabel="blocks", ylabel="variance K", ylim=(0, None))
+    left.set(title="residual stream", xlabel="blocks", ylabel="variance K", ylim=(0, None), xticks=range(len(K)))
     left.legend()
     at = np.arange(1, size.depth + 1)
     for colour, word in zip(COLOURS, ("query", "key+value", "out", "up", "down"), strict=False):
@@ -313,8 +312,8 @@ def draw_groups(run: Run, size: Size, steps: dict[str, np.ndarray], powers: dict
         for g, (colour, mark) in enumerate(styles[: len(NAMES)]):
             label = f"{NAMES[g]}: {powers[name][scaled, g]:+.2f}"
             ax.loglog(size.widths, steps[name][:, scaled, g], mark, ms=4, color=colour, label=label)
-        sums = "sum of squared gradients" if name == "sgd" else "sum of |gradients|"
-        ax.set(title=f"{name}, {('one rate', 'rates by group')[scaled]}", ylabel=f"{sums}, times rates")
+        sums = "squared gradients" if name == "sgd" else "|gradients|"
+        ax.set(title=f"{name}, {('one rate', 'rates by group')[scaled]}", ylabel=f"sum of {sums} x rate")
         ax.set(xlabel="width", xticks=size.widths, xticklabels=size.widths)
         ax.minorticks_off()
         ax.legend(title="exponent of width", ncols=2, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16))
@@ -387,7 +386,7 @@ def draw_training(run: Run, sweeps: dict[tuple[str, bool], Sweep]) -> None:
                 bars = known.std(-1, ddof=1) / loss.shape[-1] ** 0.5
                 ax.errorbar(sweep.learning_rates, known.mean(-1), bars, fmt=style, ms=4, color=colour, label=label)
         ax.set(title=name, xlabel="rate of hidden layers at the smaller width", xscale="log")
-        ax.legend()
+        ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     low, start = min(s.loss.min() for s in sweeps.values()), max(np.median(s.start) for s in sweeps.values())
     axes[0].set(ylabel="loss (bars: standard error)", ylim=(0.9 * low, 1.1 * start))
     save(figure, run, "training")

@@ -77,13 +77,13 @@ def group_steps(
     >>> group_steps(lambda p, x: x @ p["w"] + p["b"], {"w": jnp.ones((3, 1)), "b": jnp.zeros(1)}, jnp.ones((2, 3)))
     {'b': 1.0, 'w': 3.0}
     """
-    if not (optimizer.entrywise or optimizer == sgd):
+    if not (optimizer == sgd or (optimizer.entrywise and optimizer.degree == 0)):
         raise ValueError(f"a step of {optimizer} is not a sum over entries: group_steps knows SGD, and Adam and Lion.")
     chosen = _groups_of(list(parameters(params)), groups)
     if rates is not None and set(chosen) - set(rates):
         raise ValueError(f"rates has none for {', '.join(sorted(set(chosen) - set(rates)))}.")
     found = {group: 0.0 for group in ([*chosen] if groups is None else groups)}
-    for path, size in _sizes(f, float(1 + optimizer.degree), params, jax.tree.map(jnp.asarray, x)).items():
+    for path, size in _sizes(f, params, jax.tree.map(jnp.asarray, x), float(optimizer.degree)).items():
         found[chosen[path]] += float(size) * (1.0 if rates is None else rates[path])
     return found
 
@@ -99,17 +99,21 @@ def _groups_of(paths: list[str], groups: Mapping[str, str] | None) -> dict[str, 
     return {path: names[0] for path, names in found.items()}
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _sizes(f: Callable[[Any, Any], Any], power: float, params: Any, x: Any) -> dict[str, Array]:
-    """mean over samples and outputs of sum |df_o(x)/dtheta|^power, of each array of floats; one gradient at a time."""
+@partial(jax.jit, static_argnums=0)
+def _sizes(f: Callable[[Any, Any], Any], params: Any, x: Any, p: Any) -> dict[str, Array]:
+    """mean over samples and outputs of sum |df_o(x)/dtheta|^(1 + p), p = 0 or 1, of each array of floats.
+
+    p is traced, so that all optimizers share compiled code; one gradient is held at a time.
+    """
     outputs = math.prod(jax.eval_shape(f, params, x).shape[1:])
 
     def of_output(row: Any, index: Array) -> dict[str, Array]:
-        def output(p: Any) -> Array:
-            return f(p, jax.tree.map(lambda part: part[None], row)).reshape(-1)[index]
+        def output(params: Any) -> Array:
+            return f(params, jax.tree.map(lambda part: part[None], row)).reshape(-1)[index]
 
         gradient = jax.grad(output, allow_int=True)(params)
-        return {path: jnp.sum(jnp.abs(leaf) ** power) for path, leaf in parameters(gradient).items()}
+        sizes = {path: jnp.abs(leaf) for path, leaf in parameters(gradient).items()}
+        return {path: jnp.sum(size * jnp.where(p == 1, size, 1)) for path, size in sizes.items()}
 
     def of_row(row: Any) -> dict[str, Array]:
         return jax.lax.map(partial(of_output, row), jnp.arange(outputs))
