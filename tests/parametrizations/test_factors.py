@@ -8,9 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from tests.parametrizations.models import apply, mlp, transformer
+from tests.parametrizations.models import mlp, transformer
 from widenet import parametrizations as wp
-from widenet.precision import float64
 
 SPECS = wp.infer(transformer(8, tokens=4), transformer(32, layers=6, tokens=4), stacked="^blocks", branches="^blocks")
 N, L = 4, 3  # ratios
@@ -160,33 +159,3 @@ def test_a_step_of_the_optimizer(decay):
             lasting = 0.02 * w * (1 if decay == "independent" else 0.1 * rates[path] * shrinks[path])
             wanted = -0.1 * rates[path] - (lasting if w.ndim > 1 else 0)
             np.testing.assert_allclose(update, jnp.broadcast_to(wanted, w.shape), rtol=2e-6)
-
-
-def loss(params, x, y, f):
-    return jnp.mean((f(params, x) - y) ** 2)
-
-
-CORES = {wp.sgd: optax.trace(0.9), wp.adam: optax.scale_by_adam(eps=0.0), wp.lion: optax.scale_by_lion()}
-
-
-@pytest.mark.parametrize("optimizer", CORES, ids=str)
-def test_all_forms_train_the_same_function(optimizer):
-    """Four forms of muP and Depth-muP, the same function after each of three steps, in float64."""
-    with float64():
-        rng = np.random.default_rng(0)
-        x, y = jnp.asarray(rng.normal(size=(6, 8))), jnp.asarray(rng.normal(size=(6, 4)))
-        base, wide = mlp(8, dtype=jnp.float64), mlp(24, key=1, dtype=jnp.float64)
-        outputs = {}
-        for form in "ABCD":
-            made = wp.factors(wp.infer(base, wide), wp.mup.to_form(form), optimizer)
-            f, tx = wp.with_multipliers(apply, made), wp.parametrized(CORES[optimizer], made, 0.05)
-            params = wp.rescale_init(wide, base, made)
-            state, seen = tx.init(params), [f(params, x)]
-            for _ in range(3):
-                updates, state = tx.update(jax.grad(loss)(params, x, y, f), state, params)
-                params = optax.apply_updates(params, updates)
-                seen.append(f(params, x))
-            outputs[form] = jnp.stack(seen)
-        assert float(jnp.abs(outputs["A"][3] - outputs["A"][0]).max()) > 1e-3
-        for form in "BCD":
-            np.testing.assert_allclose(outputs[form], outputs["A"], rtol=0, atol=1e-10)

@@ -189,6 +189,89 @@ def test_rescaling_twice_is_rescaling_once():
         wt.rescale_init_(model, mlp(17), made)
     with pytest.raises(ValueError, match="specs are of another model"):
         wt.param_groups(mlp(32), made, 0.1)
-    for schedule in (lambda step: 0.1, "0.1", -1.0):
-        with pytest.raises(ValueError, match="lr is a positive number.*lr_scheduler multiplies the rates"):
+    for schedule in (lambda _: 0.1, "0.1", -1.0):
+        with pytest.raises(ValueError, match=r"lr is a positive number.*lr_scheduler multiplies the rates"):
             wt.param_groups(model, made, schedule)
+
+
+@pytest.mark.parametrize(
+    ("make", "role"),
+    [
+        (lambda n: nn.Conv2d(n, n, 3, groups=n), "input"),
+        (lambda n: nn.ConvTranspose2d(n, n, 3, groups=n), "input"),
+        (lambda n: nn.ConvTranspose2d(n, 2 * n, 3, groups=2), "hidden"),
+        (lambda n: nn.ConvTranspose1d(n, 3, 2), "output"),
+    ],
+)
+def test_groups_of_channels(make, role):
+    specs = wt.infer(lambda: nn.Sequential(make(4)), lambda: nn.Sequential(make(8)))
+    assert specs["0.weight"].role == role
+    assert specs["0.weight"].is_matrix
+
+
+class Named(nn.Module):
+    """A part with the name that wrappers use."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.module = nn.ModuleDict({"w": nn.Linear(3, width)})
+        self.w = nn.Linear(width, 2)
+
+
+def test_a_part_of_that_name_is_no_wrapper():
+    made = wp.factors(wt.infer(Named(4), Named(8)), wp.mup, wp.sgd)
+    assert list(made.by_path) == ["module.w.weight", "module.w.bias", "w.weight", "w.bias"]
+    for wrap in (
+        nn.DataParallel,
+        lambda m: torch.compile(nn.DataParallel(m)),
+        lambda m: nn.DataParallel(torch.compile(m)),
+    ):
+        assert sum(len(group["params"]) for group in wt.param_groups(wrap(Named(8)), made, 0.1)) == 4
+
+
+def test_modules_without_values():
+    made = wp.factors(wt.infer(GPT(8), GPT(16), axes={"places": "in out"}), wp.mup.to_form("B"), wp.sgd)
+    with pytest.raises(ValueError, match=r"meta device has no values: to_empty\(\) and draw"):
+        wt.rescale_init_(GPT(16).to("meta"), GPT(8), made)
+    with pytest.raises(ValueError, match=r"head.weight: tied when specs were inferred.*tie it again"):
+        wt.param_groups(GPT(16, tied=False), made, 0.1)
+    with pytest.raises(ValueError, match=r"axes=\{'token': 'tap in out'\}"):
+        wt.infer(*(nn.ParameterDict({"token": torch.zeros(1, 1, n)}) for n in (4, 8)))
+
+
+@pytest.fixture
+def one_process():
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield distributed.device_mesh.init_device_mesh("cpu", (1,))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_sharded_modules(one_process):
+    """Shards of either kind have the groups of the plain module."""
+    fsdp = pytest.importorskip("torch.distributed.fsdp")
+    made, multiplied = factors_of(), factors_of(p=wp.mup.to_form("C"))
+    plain = [group["lr"] for group in wt.param_groups(mlp(64), made, 0.1)]
+    model = wt.rescale_init_(mlp(64), mlp(16), made)
+    sharded = fsdp.fully_shard(mlp(64), mesh=one_process)
+    wt.rescale_init_(sharded, mlp(16), made)
+    torch.testing.assert_close(sharded[2].weight.full_tensor(), model[2].weight)
+    flat = fsdp.FullyShardedDataParallel(mlp(64), use_orig_params=True, device_id=torch.device("cpu"))
+    for wrapped in (sharded, flat):
+        assert [group["lr"] for group in wt.param_groups(wrapped, made, 0.1)] == plain
+        with pytest.raises(ValueError, match="use form A"):
+            wt.with_multipliers(wrapped, multiplied)
+    with pytest.raises(ValueError, match="call rescale_init_ before it wraps"):
+        wt.rescale_init_(flat, mlp(16), made)
+    joined = fsdp.FullyShardedDataParallel(mlp(64), use_orig_params=False, device_id=torch.device("cpu"))
+    with pytest.raises(ValueError, match="use_orig_params=True"):
+        wt.param_groups(joined, made, 0.1)
+
+
+def test_a_gain_of_one_is_one_behind_its_multiplier():
+    made = wp.factors(
+        wt.infer(nn.Sequential(nn.LayerNorm(4)), nn.Sequential(nn.LayerNorm(16))), wp.mup.to_form("C"), wp.sgd
+    )
+    model = wt.rescale_init_(nn.Sequential(nn.LayerNorm(16)), nn.Sequential(nn.LayerNorm(4)), made)
+    torch.testing.assert_close(model[0].weight * made.by_path["0.weight"].multiplier, torch.ones(16))

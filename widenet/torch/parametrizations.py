@@ -34,8 +34,8 @@ def param_groups(
     """
     if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not lr > 0:
         raise ValueError(
-            f"lr is a positive number; got {lr!r}. A schedule comes later: torch.optim.lr_scheduler multiplies the rates "
-            "of all groups."
+            f"lr is a positive number; got {lr!r}. A schedule comes later: torch.optim.lr_scheduler multiplies the "
+            "rates of all groups."
         )
     groups: dict[tuple[float, ...], dict[str, Any]] = {}
     for name, tensor in tensors_of(model, factors).items():
@@ -58,10 +58,15 @@ def rescale_init_(
 
     As `widenet.parametrizations.rescale_init`: each tensor gets the root mean square of that of `base`, a module as
     drawn, times its factor, so that a second call changes nothing.
+    Raises: ValueError as there, and for tensors without values or in flat shards.
     """
     import torch
 
     check_zero_readout(factors, zero_readout)
+    if _is_flat(model):
+        raise ValueError("FullyShardedDataParallel leaves pieces of tensors here: call rescale_init_ before it wraps.")
+    if any(tensor.is_meta for module in (model, base) for tensor in module.parameters()):
+        raise ValueError("a module on the meta device has no values: to_empty() and draw its parameters before.")
     then = {tensor.names[0]: tensor.value for tensor in named_tensors(base)}
     wrong = [leaf.path for leaf in factors.specs if leaf.path not in then or tuple(then[leaf.path].shape) != leaf.base]
     if wrong:
@@ -79,20 +84,35 @@ def rescale_init_(
 
 
 def _rms(tensor: Any) -> float:
-    return float(tensor.detach().abs().double().square().mean().sqrt())
+    """Of the whole tensor, also if it is sharded by `fully_shard`."""
+    square = tensor.detach().abs().double().square().mean()
+    return float(square.full_tensor() if hasattr(square, "full_tensor") else square) ** 0.5
+
+
+def _is_flat(model: Any) -> bool:
+    """Is it wrapped by FullyShardedDataParallel?"""
+    return any("_fsdp_wrapped_module" in name or name.endswith("_flat_param") for name, _ in model.named_parameters())
 
 
 def with_multipliers(model: Any, factors: Factors) -> Callable[..., Any]:
-    """The forward pass with every parameter times its multiplier n^-a; in form A that is the module itself."""
+    """The forward pass with every parameter times its multiplier n^-a; in form A that is the module itself.
+
+    Raises: ValueError in other forms for modules that FSDP has sharded.
+    """
     import torch
 
     values = factors.column("multiplier")
     if all(value == 1 for value in values.values()):
         return model
+    if _is_flat(model) or any(hasattr(tensor, "full_tensor") for tensor in model.parameters()):
+        raise ValueError(
+            "FSDP gathers parameters by itself and takes no products of them: use form A, which has no multipliers, or "
+            "B with readout_scale(...) in the model."
+        )
     tensors_of(model, factors)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        scaled = {name: tensor * values[bare(name)] for name, tensor in model.named_parameters()}
+        scaled = {name: tensor * values[bare(name, model)] for name, tensor in model.named_parameters()}
         return torch.func.functional_call(model, scaled, args, kwargs, tie_weights=True)
 
     return call
@@ -105,7 +125,13 @@ def tensors_of(model: Any, factors: Factors) -> dict[str, Any]:
     """
     found = {tensor.names[0]: tensor.value for tensor in named_tensors(model)}
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    sharded = any("_fsdp_wrapped_module" in name for name, _ in model.named_parameters())
+    if any(name.endswith("_flat_param") for name in found):
+        raise ValueError("FullyShardedDataParallel has joined parameters into one: give it use_orig_params=True.")
     known = {leaf.path: leaf.shape for leaf in factors.specs}
-    factors.specs.check_shapes({name: known.get(name, shape) if sharded else shape for name, shape in shapes.items()})
+    if factors.specs.tied and set(known) < set(found):
+        lost = ", ".join(sorted(set(found) - set(known)))
+        raise ValueError(f"{lost}: tied when specs were inferred, but not here; tie it again, as after to_empty().")
+    if _is_flat(model):
+        shapes = {name: known.get(name, shape) for name, shape in shapes.items()}
+    factors.specs.check_shapes(shapes)
     return found

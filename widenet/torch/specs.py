@@ -11,15 +11,18 @@ from widenet.parametrizations.infer import compare
 from widenet.parametrizations.specs import Specs
 from widenet.parametrizations.trees import Shapes
 
-WRAPPERS = re.compile(r"^module\.|(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+WRAPPERS = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 class Tensor(NamedTuple):
-    """A parameter: its names, all of them if it is shared, and the layer of torch.nn that owns it, if one does."""
+    """A parameter: its names, all of them if it is shared, the layer of torch.nn that owns it, if one does, and the
+    number of groups that the layer's channels are in.
+    """
 
     names: tuple[str, ...]
     value: Any
     owner: str
+    groups: int
 
 
 def infer(
@@ -64,15 +67,17 @@ def infer(
 
 def named_tensors(module: Any) -> Iterator[Tensor]:
     """The parameters of a module, each once, under bare names."""
-    owners = {bare(name): _layer(part) for name, part in module.named_modules(remove_duplicate=False)}
+    parts = {bare(name, module): part for name, part in module.named_modules(remove_duplicate=False)}
     names: dict[int, list[str]] = {}
     values: dict[int, Any] = {}
     for name, value in module.named_parameters(remove_duplicate=False):
-        names.setdefault(id(value), []).append(bare(name))
+        names.setdefault(id(value), []).append(bare(name, module))
         values[id(value)] = value
     for key, value in values.items():
-        found = [owners.get(name.rpartition(".")[0], "") for name in names[key]]
-        yield Tensor(tuple(names[key]), value, "Embedding" if _embeds(found) else found[0])
+        owners = [parts.get(name.rpartition(".")[0]) for name in names[key]]
+        kinds = [_layer(owner) for owner in owners]
+        owner = "Embedding" if any(kind.startswith("Embedding") for kind in kinds) else kinds[0]
+        yield Tensor(tuple(names[key]), value, owner, getattr(owners[0], "groups", 1))
 
 
 def _layer(module: Any) -> str:
@@ -81,13 +86,18 @@ def _layer(module: Any) -> str:
     return kinds[0].__name__ if kinds and kinds[0].__name__ != "Module" else type(module).__name__
 
 
-def bare(name: str) -> str:
-    """A name without what wrappers put into it; `name` may also be that of a module."""
-    return WRAPPERS.sub("", f"{name}.").rstrip(".")
+def bare(name: str, model: Any) -> str:
+    """The name of a parameter or module of `model` without what wrappers put into it."""
+    outside = _outside(model)
+    return WRAPPERS.sub("", f"{name}.".removeprefix(outside)).rstrip(".")
 
 
-def _embeds(owners: list[str]) -> bool:
-    return any(owner.startswith("Embedding") for owner in owners)
+def _outside(model: Any) -> str:
+    """What the wrappers around a whole model put before its names; a part of its own may be called module, too."""
+    for name in ("_orig_mod", "_fsdp_wrapped_module", "module"):
+        if name in model._modules and (name != "module" or type(model).__name__.endswith("DataParallel")):
+            return f"{name}.{_outside(model._modules[name])}"
+    return ""
 
 
 def _made(model: Any) -> Any:
@@ -119,7 +129,8 @@ def _axes(tensor: Tensor, ruled: Convention) -> Axes:
     if "Norm" in owner:
         return (*("tap",) * (ndim - 1), "out")
     if owner.startswith("ConvTranspose") and ndim > 1:
-        return ("in", "out", *("tap",) * (ndim - 2))
+        one_each = 1 < tensor.groups == tensor.value.shape[0]  # depthwise: the first axis counts groups
+        return (*(("out", "in") if one_each else ("in", "out")), *("tap",) * (ndim - 2))
     if owner == "Bilinear" and ndim == 3:
         return ("out", "in", "in")
     if owner == "MultiheadAttention" and ndim == 3:  # bias_k and bias_v
@@ -144,5 +155,6 @@ def _refuse_guesses(tensors: list[Tensor], ruled: Convention, base: Shapes, othe
         if sum(then != now for then, now in zip(base[name], other[name], strict=True)) == 1:
             raise ValueError(
                 f"{name!r} {base[name]} belongs to {tensor.owner}, no layer of torch.nn, and one axis is a width: "
-                f"is it fan-in or fan-out?  Say so, axes={{{re.escape(name)!r}: 'in out'}}, with a word for every axis."
+                f"is it fan-in or fan-out?  Say so, axes={{{re.escape(name)!r}: '{'tap ' * (ndim - 2)}in out'}}, with "
+                "a word for every axis."
             )
