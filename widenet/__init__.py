@@ -31,7 +31,7 @@ _NAMES = {
         sine cosine sin cos rbf exponential gaussian hermite monomial polynomial
         tanh sigmoid silu mish softplus elu selu dyt prelu hard_tanh hard_sigmoid relu6
         crelu cst shifted_relu soft_threshold piecewise_linear piecewise_constant accuracy_table stated_error""",
-    "widenet.mean_field": "maps fixed_points depth_scales phase critical",
+    "widenet.mean_field": "maps fixed_points depth_scales phase critical group_ntk",
     "widenet.batches": "batch_kernel batch_norm_rate",
     "widenet.kernels.kernel": "kernel nngp ntk Kernel kernel_error",
     "widenet.kernels.describe": "describe",
