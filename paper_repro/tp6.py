@@ -308,17 +308,17 @@ def lowest(sweep: Sweep) -> np.ndarray:
 
 
 def draw_sweeps(run: Run, sweeps: dict[str, Sweep]) -> None:
-    """Loss over learning rate, a line a depth."""
+    """Loss over learning rate, a line a depth; dotted, the best rate."""
     figure, axes = panels(len(sweeps), width=3.4, height=3.4, sharey=True)
     for ax, (kind, sweep) in zip(axes, sweeps.items(), strict=True):
         for colour, depth, loss, best in zip(COLOURS, sweep.sizes, sweep.loss, sweep.optimum, strict=False):
             kept = np.isfinite(loss).all(-1)
-            rates, mean, spread = sweep.learning_rates[kept], loss[kept].mean(-1), loss[kept].std(-1)
-            ax.plot(rates, mean, ".-", color=colour, label=f"depth {depth}")
-            ax.fill_between(rates, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+            rates, runs = sweep.learning_rates[kept], loss[kept]
+            ax.plot(rates, runs.mean(-1), ".-", color=colour, label=f"depth {depth}")
+            ax.fill_between(rates, runs.min(-1), runs.max(-1), color=colour, alpha=0.15, lw=0)
             ax.axvline(best, color=colour, ls=":", lw=1)
         ax.set(title=f"{kind}\ndrift {sweep.drift.value:+.2f}", xlabel=f"learning rate of depth {BASE}", xscale="log")
-    axes[0].set(ylabel="training loss (dotted: best rate)", yscale="log", ylim=(0.15, 300))
+    axes[0].set(ylabel="training loss\n(dotted: best rate, bands: seeds)", yscale="log", ylim=(0.15, 300))
     axes[0].legend()
     save(figure, run, "fig10_transfer")
 
