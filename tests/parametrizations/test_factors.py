@@ -82,6 +82,14 @@ def test_depth_counts_in_branches_only(scheme, optimizer, rate, decay, epsilon):
             assert made[path].epsilon / flat[path].epsilon == pytest.approx(epsilon if inside else 1)
 
 
+def test_depth_without_branches_and_in_deep_branches_is_remarked():
+    flat = wp.infer(mlp(4), mlp(8))
+    assert "nothing is in a residual branch" in str(wp.factors(flat, wp.depth_mup, wp.adam))
+    two = wp.infer(mlp(4), mlp(8), branches="hidden", depth=4, base_depth=2, block_depth=2)
+    assert "blocks of 2 layers learn features" in str(wp.factors(two, wp.depth_mup, wp.adam))
+    assert "blocks" not in str(wp.factors(two, wp.complete_p, wp.adam))
+
+
 def test_weight_decay():
     for mode, product in [("product_const", 1), ("coupled_const", 1 / N), ("independent", 1)]:
         factor = wp.factors(SPECS, wp.mup, wp.adamw, decay=mode).by_path["blocks/up/kernel"]

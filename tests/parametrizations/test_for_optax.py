@@ -139,27 +139,3 @@ def test_arrays_without_a_size():
 def test_what_cannot_train(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.float32
-def test_averages_of_flax_are_no_parameters():
-    nnx = pytest.importorskip("flax.nnx")
-
-    class Net(nnx.Module):
-        def __init__(self, width):
-            rngs = nnx.Rngs(0)
-            self.first, self.norm = nnx.Linear(3, width, rngs=rngs), nnx.BatchNorm(width, rngs=rngs)
-            self.drop, self.last = nnx.Dropout(0.1, rngs=rngs), nnx.Linear(width, 2, rngs=rngs)
-
-        def __call__(self, x):
-            return self.last(self.drop(self.norm(self.first(x))))
-
-    base, net = Net(4), Net(8)
-    specs = wp.infer(base, net)
-    assert [leaf.path for leaf in specs if leaf.path.startswith("norm")] == ["norm/bias", "norm/scale"]
-    made = wp.factors(specs, wp.mup, wp.adamw)
-    nnx.update(net, wp.rescale_init(nnx.state(net, nnx.Param), nnx.state(base, nnx.Param), made))
-    optimizer = nnx.Optimizer(wp.annotate(net, made), wp.parametrized(optax.scale_by_adam(), made, 0.1), wrt=nnx.Param)
-    before = float(net.last.kernel[...].sum())
-    optimizer.update(net, nnx.grad(lambda m: jnp.mean(m(jnp.arange(12.0).reshape(4, 3)) ** 2))(net))
-    assert float(net.last.kernel[...].sum()) != before

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import jax
 
 from widenet.parametrizations.leaf import WORDS
-from widenet.parametrizations.trees import Shapes
+from widenet.parametrizations.trees import Shapes, path_of
 
 Axes = tuple[str, ...]
 
@@ -42,8 +46,12 @@ _ATTENTION = (
 _EMBEDDING = ((r"(emb|wte|wpe)[^/]*(/weight)?$", ("in", "out")),)
 
 FLAX = Convention("flax", last_out=True, rules=_ATTENTION)
-HAIKU = Convention("haiku", last_out=True)
-EQUINOX = Convention("equinox", last_out=False, rules=_EMBEDDING)
+_WINDOWS = [("tap",) * axes for axes in (1, 2, 3)]
+
+HAIKU = Convention("haiku", last_out=True, rules=tuple((r"transpose[^/]*/w$", (*w, "out", "in")) for w in _WINDOWS))
+EQUINOX = Convention(
+    "equinox", last_out=False, rules=(*((r"bias$", ("out", *window)) for window in _WINDOWS), *_EMBEDDING)
+)
 TORCH = Convention("torch", last_out=False, rules=_EMBEDDING)
 WIDENET = Convention("widenet", last_out=True, rules=((r"/(query|key|value|out)$", ("stack", "in", "out")),))
 CONVENTIONS = {convention.name: convention for convention in (FLAX, HAIKU, EQUINOX, TORCH, WIDENET)}
@@ -62,6 +70,23 @@ def check_rules(axes: Mapping[str, str], shapes: Shapes, stacked: str | None = N
                 f"axes={{{pattern!r}: {words!r}}} has {len(words.split())} words, but {path!r} is {shape}: give a word "
                 "for every axis, but for the first of what stacked= names."
             )
+
+
+def with_modules(convention: Convention, model: Any) -> Convention:
+    """The convention with rules for the embeddings and linear layers of equinox in `model`, whatever their names."""
+    eqx = sys.modules.get("equinox")
+    if eqx is None:
+        return convention
+    kinds = ((eqx.nn.Embedding, ("in", "out")), (eqx.nn.Linear, ("out", "in")))
+    layers = tuple(kind for kind, _ in kinds)
+    nodes = jax.tree_util.tree_leaves_with_path(model, is_leaf=lambda node: isinstance(node, layers))
+    found = [
+        (f"^{re.escape('/'.join((path_of(keys), 'weight')).removeprefix('/'))}$", axes)
+        for keys, node in nodes
+        for kind, axes in kinds
+        if isinstance(node, kind)
+    ]
+    return Convention(convention.name, convention.last_out, (*found, *convention.rules))
 
 
 def convention_of(convention: str | Convention, axes: Mapping[str, str] | None = None) -> Convention:

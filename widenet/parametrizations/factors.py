@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from widenet.parametrizations.depth import depth_none
 from widenet.parametrizations.exponents import Exponents, Power
 from widenet.parametrizations.leaf import Leaf, Role
 from widenet.parametrizations.optimizers import Optimizer
@@ -51,7 +52,16 @@ class Factors:
         rows: list[tuple[str, ...]] = [("parameter", "role", "optimizer", *Factor._fields)]
         for path, factor in self.by_path.items():
             rows.append((path, self.specs[path].role, str(self.optimizers[path]), *(f"{v:.4g}" for v in factor)))
-        return f"{self.parametrization.name}\n{table(rows)}"
+        return "\n".join([self.parametrization.name, table(rows), *self._remarks()])
+
+    def _remarks(self) -> tuple[str, ...]:
+        """What is wrong with the scaling in depth."""
+        depth = self.parametrization.depth
+        if depth == depth_none:
+            return ()
+        if not any(leaf.branch for leaf in self.specs):
+            return ("nothing is in a residual branch, so that nothing goes with depth: give infer(..., branches=)",)
+        return depth.violated(self.specs.block_depth)
 
 
 def factors(

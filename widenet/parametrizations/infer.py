@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from widenet.parametrizations.conventions import Convention, check_rules, convention_of
+from widenet.parametrizations.conventions import Convention, check_rules, convention_of, with_modules
 from widenet.parametrizations.leaf import Leaf
 from widenet.parametrizations.specs import Specs
-from widenet.parametrizations.trees import Shapes, shapes_of
+from widenet.parametrizations.trees import Shapes, evaluated, shapes_of
 
 REMEDY = "Give delta=, a third model that differs from base in every width."
 
@@ -40,13 +40,15 @@ def infer(
     Raises: ValueError if the models have different parameters, if no axis is infinite, or if an axis is ambiguous.
     Source: yang2022, appendix B (base shapes).
     """
-    shapes = shapes_of(target)
+    wide = evaluated(target)
+    shapes = shapes_of(wide)
     check_rules(axes or {}, shapes, stacked)
+    known = with_modules(convention_of(convention), wide)
     return compare(
         shapes_of(base),
         shapes,
         None if delta is None else shapes_of(delta),
-        convention=convention_of(convention, axes),
+        convention=convention_of(known, axes),
         stacked=stacked,
         branches=branches,
         depths=(depth, base_depth),

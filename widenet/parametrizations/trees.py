@@ -28,9 +28,11 @@ def is_parameter(leaf: Any) -> bool:
 
 
 def _is_state(node: Any) -> bool:
-    """Is it a variable of flax nnx that is not trained, as the averages of batch normalization?"""
-    nnx = sys.modules.get("flax.nnx")
-    return nnx is not None and isinstance(node, nnx.Variable) and not isinstance(node, nnx.Param)
+    """Is it a variable of flax nnx or equinox that is not trained, as the averages of batch normalization?"""
+    nnx, eqx = sys.modules.get("flax.nnx"), sys.modules.get("equinox")
+    if nnx is not None and isinstance(node, nnx.Variable):
+        return not isinstance(node, nnx.Param)
+    return eqx is not None and isinstance(node, eqx.nn.StateIndex)
 
 
 def parameters(tree: Any) -> dict[str, Any]:
@@ -40,12 +42,16 @@ def parameters(tree: Any) -> dict[str, Any]:
 
 
 def shapes_of(model: Any) -> Shapes:
-    """The shapes of all parameters of a pytree, or of what a function without arguments would return.
+    """The shapes of all parameters of a pytree, or of what a function without arguments would return."""
+    return {path: tuple(leaf.shape) for path, leaf in parameters(evaluated(model)).items()}
 
-    Functions are not run: `jax.eval_shape` finds the shapes.
-    """
-    tree = jax.eval_shape(model) if _is_function(model) else model
-    return {path: tuple(leaf.shape) for path, leaf in parameters(tree).items()}
+
+def evaluated(model: Any) -> Any:
+    """A pytree, or that of shapes that a function without arguments would return: it is traced, not run."""
+    if not _is_function(model):
+        return model
+    eqx = sys.modules.get("equinox")  # modules of equinox have functions as leaves
+    return jax.eval_shape(model) if eqx is None else eqx.filter_eval_shape(model)
 
 
 def _is_function(model: Any) -> bool:
