@@ -13,7 +13,7 @@ from widenet.parametrizations.conventions import Axes, Convention
 from widenet.parametrizations.factors import Decay, Factors, factors
 from widenet.parametrizations.infer import compare
 from widenet.parametrizations.optimizers import Optimizer, adam
-from widenet.parametrizations.parametrization import NATIVE, Parametrization, mup
+from widenet.parametrizations.parametrization import NATIVE, Parametrization, a_parametrization, mup
 from widenet.parametrizations.specs import Specs
 from widenet.parametrizations.trees import Shapes, mapped, path_of
 from widenet.program.ops import DepthwiseConv, Heads, LocalConv, Op, Repeat
@@ -51,7 +51,7 @@ def specs(
     if base_depth < 1:
         raise ValueError(f"base_depth is the number of branches of the base network, 1 or more; got {base_depth}.")
     found = specs_of(trace(net, shape), whole_width(width), whole_width(base_width), base_depth)
-    return factors(found, parametrization.to_form(NATIVE), optimizer, decay=decay)
+    return factors(found, a_parametrization(parametrization).to_form(NATIVE), optimizer, decay=decay)
 
 
 def specs_of(program: Program, width: int, base_width: int, base_depth: int) -> Specs:

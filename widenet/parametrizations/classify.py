@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from widenet.parametrizations.exponents import Exponents, Power
-from widenet.parametrizations.optimizers import Optimizer
-from widenet.parametrizations.parametrization import HALF, Parametrization
+from widenet.parametrizations.optimizers import Optimizer, an_optimizer
+from widenet.parametrizations.parametrization import HALF, Parametrization, a_parametrization
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def check(parametrization: Parametrization, optimizer: Optimizer, *, block_depth
     Source: yang2021, theorems 3.3 to 3.8 (SGD); yang2023adaptive, theorems 2.8.12 to 2.8.19
     (Adam); yang2023, section 7 (depth).
     """
-    weights, (layers, g) = parametrization.weights, parametrization.sizes(optimizer)
+    weights, (layers, g) = a_parametrization(parametrization).weights, parametrization.sizes(an_optimizer(optimizer))
     r = min(layers.input, layers.hidden)
     moved = weights.output + r  # of the readout's initial weights by changed features
     at_init = {

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from widenet.parametrizations.depth import depth_none
 from widenet.parametrizations.exponents import Exponents, Power
 from widenet.parametrizations.leaf import Leaf, Role
-from widenet.parametrizations.optimizers import Optimizer
-from widenet.parametrizations.parametrization import HALF, Parametrization
+from widenet.parametrizations.optimizers import Optimizer, an_optimizer
+from widenet.parametrizations.parametrization import HALF, Parametrization, a_parametrization
 from widenet.parametrizations.specs import Specs, table
 
 
@@ -79,8 +79,7 @@ def factors(
     Raises: ValueError for tied weights in a form that treats their two uses differently, and for an unknown decay,
     optimizer or parametrization.
     """
-    if not isinstance(parametrization, Parametrization):
-        raise ValueError(f"a parametrization is an object, such as mup or abc(...); got {parametrization!r}.")
+    a_parametrization(parametrization)
     if str(decay) not in set(Decay):
         raise ValueError(f"decay is one of {', '.join(Decay)}; got {decay!r}.")
     chosen = {leaf.path: _optimizer_of(leaf, optimizer) for leaf in specs}
@@ -94,19 +93,15 @@ def factors(
 
 
 def _optimizer_of(leaf: Leaf, optimizer: Optimizer | Mapping[str, Optimizer]) -> Optimizer:
-    if isinstance(optimizer, Optimizer):
-        return optimizer
-    wrong = [o for o in (optimizer.values() if isinstance(optimizer, Mapping) else [optimizer])]
-    wrong = [o for o in wrong if not isinstance(o, Optimizer)]
-    if wrong:
-        raise ValueError(f"an optimizer is an object, such as adam, muon() or shampoo(1 / 4); got {wrong[0]!r}.")
+    if not isinstance(optimizer, Mapping):
+        return an_optimizer(optimizer)
     unknown = set(optimizer) - {*Role, "rest"}
     if unknown:
         raise ValueError(f"optimizers are given by role, {', '.join(Role)} or rest; got {', '.join(sorted(unknown))}.")
     found = optimizer.get(leaf.role) or optimizer.get("rest")
     if found is None:
         raise ValueError(f"{leaf.path!r} is a {leaf.role} without optimizer: name one for its role, or for 'rest'.")
-    return found
+    return an_optimizer(found)
 
 
 def _check_tied(leaf: Leaf, parametrization: Parametrization, optimizer: Optimizer) -> None:

@@ -101,6 +101,8 @@ def _same_parameters(base: Shapes, other: Shapes, name: str) -> None:
             f"{name} must be one architecture at two widths, as deep as each other, or with stacked layers (stacked=)."
         )
     for path, shape in base.items():
+        if 0 in (*shape, *other[path]):
+            raise ValueError(f"{path!r} is empty: {shape} in base and {other[path]} in {name}.")
         if len(shape) != len(other[path]):
             raise ValueError(f"{path!r} has {len(shape)} axes in base and {len(other[path])} in {name}.")
 

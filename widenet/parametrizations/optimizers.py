@@ -44,6 +44,13 @@ class Optimizer:
         return self.name
 
 
+def an_optimizer(given: object) -> Optimizer:
+    """What is given, if it is an optimizer; raises ValueError if it is a name, or a function that was not called."""
+    if not isinstance(given, Optimizer):
+        raise ValueError(f"an optimizer is an object, such as adam, muon() or shampoo(1 / 4); got {given!r}.")
+    return given
+
+
 sgd = Optimizer("sgd", Fraction(1))  # with any momentum
 adam = Optimizer("adam", Fraction(0), entrywise=True)
 adamw = Optimizer("adamw", Fraction(0), entrywise=True)
@@ -57,6 +64,7 @@ def muon(scale: str | Scale | None = None) -> Optimizer:
     scale: None, or one that is in use: "keller", sqrt(max(1, fan_out / fan_in)), the default of optax and of the first
     release, "kimi", 0.2 sqrt(max(fan_in, fan_out)), which gives the RMS of Adam, "spectral", sqrt(fan_out / fan_in), or
     a function (fan_in, fan_out) -> float.  Learning rates are divided by it.
+    Code of Muon trains vectors by Adam: {"rest": muon(), "vector": adam, "scalar": adam} for `factors`.
     Source: jordan2024 (keller), liu2025 (kimi), yang2023spectral (spectral).
     Raises: ValueError for another name.
     """
@@ -91,6 +99,7 @@ def kfac(*, with_multipliers: bool = False) -> Optimizer:
 
     with_multipliers: are the factors those of the whole layer, multiplier included?  Most code takes them of what
     enters the matrix and of gradients behind the multiplier; then forms move the learning rate as for SGD.
+    `widenet.optimizers.kfac` has the multipliers.
     Source: martens2015; ishikawa2024 (its width scaling).
     """
     return Optimizer("k-fac", Fraction(-1), outside=None if with_multipliers else Fraction(1))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from widenet.parametrizations.depth import Depth, depth_linear, depth_none, depth_sqrt
 from widenet.parametrizations.exponents import ZERO, Exponents, Power, exponents
-from widenet.parametrizations.optimizers import Optimizer
+from widenet.parametrizations.optimizers import Optimizer, an_optimizer
 
 Given = Iterable[float | Fraction | str]
 HALF = Fraction(1, 2)
@@ -77,7 +77,7 @@ class Parametrization:
 
     def rates(self, optimizer: Optimizer) -> Exponents:
         """c: learning rates eta n^-c of input, hidden and output layers, where all widths are n. (U2), (U3)"""
-        rule = 1 + optimizer.multiplier_degree
+        rule = 1 + an_optimizer(optimizer).multiplier_degree
         if self.effects is None:
             return self.c.plus(self.shift.times(-rule))
         (r, g), p = self.sizes(optimizer), optimizer.degree
@@ -112,12 +112,24 @@ class Parametrization:
         )
 
     def with_depth(self, depth: Depth) -> Parametrization:
-        """The same in width, and branches by `depth`."""
+        """The same in width, and branches by `depth`.
+
+        Raises: ValueError for what is no `Depth`.
+        """
+        if not isinstance(depth, Depth):
+            raise ValueError(f"depth is an object, such as depth_sqrt or depth(3 / 4); got {depth!r}.")
         return replace(self, depth=depth, name=f"{self.name}, depth ({depth.alpha}, {depth.gamma})")
 
     def __str__(self) -> str:
         """Its name and exponents."""
         return f"{self.name}: a = {self.a}, b = {self.b}"
+
+
+def a_parametrization(given: object) -> Parametrization:
+    """What is given, if it is a parametrization; raises ValueError if it is something else, such as its name."""
+    if not isinstance(given, Parametrization):
+        raise ValueError(f"a parametrization is an object, such as mup or abc(...); got {given!r}.")
+    return given
 
 
 def abc(a: Given, b: Given, c: Given, d: Given | None = None, *, name: str = "abc") -> Parametrization:
