@@ -5,7 +5,7 @@ Figure: 1 and 3, loss over learning rate for several widths, standard parametriz
 Claim: in muP the best learning rate of a narrow model is that of a wide one, and wider is better at every learning
     rate; in the standard parametrization the best learning rate falls with width, and updates of logits grow
 Expected: drift of the best learning rate, in octaves per doubling of width: muP 0, standard -1 (the largest stable one)
-Minutes: 12 (full, 4 cores), 0.7 (--quick, 2 cores)
+Minutes: 8 (full, 4 idle cores; not measured), 0.7 (--quick, 2 cores)
 Command: python paper_repro/tp5.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: a relu MLP trained by SGD, and a transformer trained by Adam; attention logits over d_head.
