@@ -103,6 +103,13 @@ def test_decay_is_that_of_the_factors(mode, product):
     assert hidden["weight_decay"] == pytest.approx(product)
 
 
+def test_groups_of_several_optimizers():
+    made = factors_of({"hidden": wp.muon(), "rest": wp.adam})
+    groups = wt.param_groups(mlp(64), made, lr=1e-2)
+    assert [len(group["params"]) for group in groups if group["optimizer"] == "muon"] == [1]
+    torch.optim.AdamW([group for group in groups if group["optimizer"] == "adam"])
+
+
 def test_groups_survive_schedulers_and_compilation():
     model, made = mlp(64), factors_of(wp.sgd)
     for wrapped in (model, torch.compile(model), nn.parallel.DataParallel(model)):

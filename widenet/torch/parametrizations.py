@@ -23,6 +23,7 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Groups for any torch optimizer: dicts with "params", "lr", "weight_decay" and, if it is given here, "eps".
 
+    If `factors` have several optimizers, each group has the name of its own under "optimizer".
     Parameters with equal numbers are in one group, so that schedulers, which multiply each group's rate, keep the
     ratios.  They are found by name: the model may be wrapped by torch.compile, DistributedDataParallel or FSDP with its
     original parameters.  Those without gradient are left out.
@@ -37,16 +38,19 @@ def param_groups(
             f"lr is a positive number; got {lr!r}. A schedule comes later: torch.optim.lr_scheduler multiplies the "
             "rates of all groups."
         )
-    groups: dict[tuple[float, ...], dict[str, Any]] = {}
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    several = len(set(factors.optimizers.values())) > 1
     for name, tensor in tensors_of(model, factors).items():
         if not tensor.requires_grad:
             continue
         factor = factors.by_path[name]
         lasting = weight_decay * factor.decay if decay_vectors or factors.specs[name].is_matrix else 0.0
         lasting = lasting / lr if factors.decay == Decay.INDEPENDENT else lasting
-        numbers = {"lr": lr * factor.rate, "weight_decay": lasting}
+        numbers: dict[str, Any] = {"lr": lr * factor.rate, "weight_decay": lasting}
         if eps is not None:
             numbers["eps"] = eps * factor.epsilon
+        if several:
+            numbers["optimizer"] = factors.optimizers[name].name
         groups.setdefault(tuple(numbers.values()), {"params": [], **numbers})["params"].append(tensor)
     return list(groups.values())
 
