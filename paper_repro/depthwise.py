@@ -7,7 +7,7 @@ Claim: with branches 1/sqrt(depth) in muP the best learning rate moves with neit
     falls with depth; training converges to a limit of infinite width and depth, in either order
 Expected: drift of the best rate over depth 0 octaves per doubling with 1/sqrt(depth), below 0 without; over width 0;
     variance of outputs -1 in width, distances -1 in depth, of linear networks -1/2 in width
-Minutes: 5 (full, 4 cores), 0.6 (--quick, 2 cores)
+Minutes: 7 (full, 4 cores), 0.7 (--quick, 2 cores)
 Command: python paper_repro/depthwise.py [--quick] [--out DIR] [--seed N]
 
 As in the paper: x <- x + (beta / sqrt(L N)) W phi(x), a convolutional network without normalization, gradient descent.
