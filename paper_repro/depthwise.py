@@ -175,14 +175,14 @@ def draw_sweeps(run: Run, sweeps: dict[str, Sweep], other: str, name: str) -> No
     for ax, (kind, sweep) in zip(axes, sweeps.items(), strict=True):
         for colour, size, loss, best in zip(COLOURS, sweep.sizes, sweep.loss, sweep.optimum, strict=False):
             kept = np.isfinite(loss).all(-1)
-            rates, runs = sweep.learning_rates[kept], loss[kept]
-            ax.plot(rates, runs.mean(-1), ".-", color=colour, label=f"{axis} {size}")
-            ax.fill_between(rates, runs.min(-1), runs.max(-1), color=colour, alpha=0.15, lw=0)
+            rates, mean, spread = sweep.learning_rates[kept], loss[kept].mean(-1), loss[kept].std(-1)
+            ax.plot(rates, mean, ".-", color=colour, label=f"{axis} {size}")
+            ax.fill_between(rates, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
             ax.axvline(best, color=colour, ls=":", lw=1)
         smallest = f"{axis} {sweep.sizes[0]}"
         ax.set(title=f"{kind}: drift {sweep.drift.value:+.2f}", xlabel=f"learning rate of {smallest}", xscale="log")
     lowest = min(s.loss.min() for s in sweeps.values())
-    axes[0].set(ylabel="training loss\n(dotted: best rate, bands: seeds)", ylim=(0.9 * lowest, 2.6))
+    axes[0].set(ylabel="training loss (dotted: best rate)", ylim=(0.9 * lowest, 2.6))
     axes[0].legend(title=f"at {other}")
     save(figure, run, name)
 
