@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from matplotlib.ticker import NullFormatter
 
 import widenet as wn
 from widenet import parametrizations as wp
@@ -233,11 +234,11 @@ def draw_sweeps(run: Run, sweeps: dict[str, Sweep], name: str, title: str) -> No
             ax.fill_between(sweep.learning_rates, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
             ax.axvline(best, color=colour, ls=":", lw=1)
         ax.set(title=f"{title}: {kind}", xlabel="learning rate of the narrowest", xscale="log")
-    axes[0].set(
-        ylabel="training loss (dotted: best rate)", ylim=(0.9 * min(s.loss.min() for s in sweeps.values()), None)
-    )
-    top = max(np.median(s.start) for s in sweeps.values())
-    axes[0].set_ylim(top=1.1 * top)
+    for ax in axes:
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    seen = np.concatenate([sweep.loss[np.isfinite(sweep.loss)] for sweep in sweeps.values()])
+    top = min(seen.max(), *(np.median(sweep.start) for sweep in sweeps.values()))
+    axes[0].set(ylabel="training loss (dotted: best rate)", ylim=(0.9 * seen.min(), 1.1 * top))
     axes[0].legend()
     save(figure, run, name)
 
