@@ -148,3 +148,18 @@ def test_the_best_learning_rate_stays_in_mup_and_slides_in_sp():
     assert found["SP"].drift.high < 0
     assert found["muP"].transfer_score > 0.95
     assert found["SP"].transfer_score < 0.9
+
+
+def scanned(depth):
+    """Stacked blocks, as many as is asked."""
+
+    def init(key):
+        return {"b": jax.random.normal(key, (depth, 8, 8)) / 8**0.5}
+
+    return init, lambda params, x: jax.lax.scan(lambda h, w: (h + h @ w, None), x, params["b"])[0][:, :4]
+
+
+def test_depths_in_the_place_of_widths_are_refused_where_matrices_count():
+    options = {"infer": {"stacked": "b"}, "steps": 1, "seeds": 1}
+    with pytest.raises(ValueError, match=r"give model\(width, depth\) and depths="):
+        wn.lr_sweep(scanned, (2, 4), (X, Y), RATES, optimizer=wp.muon(), **options)

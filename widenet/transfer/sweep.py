@@ -13,9 +13,11 @@ from jax import Array
 from widenet import memory
 from widenet.finite.empirical import precision_of
 from widenet.finite.parameters import as_key
+from widenet.parametrizations.leaf import Role
 from widenet.progress import progress
 from widenet.transfer.arguments import check_batch, check_count, check_sizes
 from widenet.transfer.coordinate import Options, trainers_of
+from widenet.transfer.cores import completed
 from widenet.transfer.depth import trainers_of_depths
 from widenet.transfer.losses import check_labels, default_loss
 from widenet.transfer.sweep_result import Sweep
@@ -59,7 +61,7 @@ def lr_sweep(
         check_count(count, name)
     with precision_of(data[0]):
         if depths is None:
-            each = trainers_of(model, sizes, how, data)
+            each = (_widening(sized, how) for sized in trainers_of(model, sizes, how, data))
         else:
             each = trainers_of_depths(model, sizes, int(widths), how, data, branches, 1)  # type: ignore[arg-type]
         losses, starts = swept(
@@ -83,6 +85,15 @@ def _axis(widths: Sequence[int] | int, depths: Sequence[int] | None) -> tuple[st
             f"over depths the width is one number, such as 64; got {widths!r}.  Sweep widths by themselves."
         )
     return "depth", check_sizes(depths, "depths", 2)
+
+
+def _widening(sized: tuple[int, Trainer], how: Training) -> tuple[int, Trainer]:
+    """Raises: ValueError for models that differ in depth alone, if the optimizer treats matrices as such."""
+    found = sized[1].factors
+    flat = found is not None and set(found.specs.roles().values()) == {Role.SCALAR}
+    if flat and completed(how.optimizer) is not how.optimizer:
+        raise ValueError("models of these sizes differ in no width: over depths give model(width, depth) and depths=.")
+    return sized
 
 
 def check_rates(learning_rates: Sequence[float]) -> np.ndarray:
