@@ -99,7 +99,7 @@ def checked(run: Run, size: Size, model: Any, data: Any, name: str) -> Iterator[
         key=run.seed, drop=0,
     )  # fmt: skip
     traced = CORES["K-FAC"]
-    made = {kind: check(optimizer=each, core=traced if kind == "K-FAC" else None) for kind, each in OPTIMIZERS.items()}
+    made = {kind: check(optimizer=each, core=CORES[kind]) for kind, each in OPTIMIZERS.items()}
     first = OPTIMIZERS["K-FAC"]
     made["K-FAC, standard"] = check(optimizer=first, core=traced, parametrization=wp.sp)
     made["K-FAC, constant damping"] = check(optimizer=first, core=partial(natural, constant(RHO)))
