@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Unpack
 
 import jax
@@ -60,6 +60,7 @@ def lr_sweep(
     for name, count in {"steps": steps, "seeds": seeds, "batch_size": 1 if batch_size is None else batch_size}.items():
         check_count(count, name)
     with precision_of(data[0]):
+        each: Iterator[tuple[int, Trainer]]
         if depths is None:
             each = (_widening(sized, how) for sized in trainers_of(model, sizes, how, data))
         else:
