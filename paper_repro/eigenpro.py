@@ -131,10 +131,9 @@ class Task(NamedTuple):
     @classmethod
     def of(cls, split: Split, n: int, seed: int) -> Task:
         """A random part of the data."""
-        rng = np.random.default_rng(seed)
-        train, test = (rng.permutation(len(y))[:most] for y, most in ((split.y_train, n), (split.y_test, 2000)))
-        x, x_test = (part.reshape(len(part), -1) for part in (split.x_train[train], split.x_test[test]))
-        return cls(x, np.eye(10)[split.y_train[train]], x_test, split.y_test[test], split.name)
+        split = split.drawn(n, 2000, seed)
+        x, x_test = (part.reshape(len(part), -1) for part in (split.x_train, split.x_test))
+        return cls(x, np.eye(10)[split.y_train], x_test, split.y_test, split.name)
 
     def points(self, predicted: np.ndarray) -> float:
         """Accuracy, in points of 100."""

@@ -107,14 +107,10 @@ class Digits:
     @classmethod
     def load(cls, run: Run, size: Size) -> Digits:
         """A random part of the data."""
-        split, rng = mnist_or_digits(run.seed), np.random.default_rng(run.seed)
-        parts: list[Any] = []
-        for x, y, most in ((split.x_train, split.y_train, size.train), (split.x_test, split.y_test, 2000)):
-            chosen = rng.permutation(len(y))[:most]
-            flat = x[chosen].reshape(len(chosen), -1)
-            parts += [jnp.asarray(2 * flat - 1, jnp.float32), jnp.asarray(y[chosen])]
-        x, y, x_test, y_test = parts
-        return cls(x, y, x_test, y_test, split.name)
+        split = mnist_or_digits(run.seed).drawn(size.train, 2000, run.seed)
+        images = (part.reshape(len(part), -1) for part in (split.x_train, split.x_test))
+        x, x_test = (jnp.asarray(2 * flat - 1, jnp.float32) for flat in images)
+        return cls(x, jnp.asarray(split.y_train), x_test, jnp.asarray(split.y_test), split.name)
 
 
 def fresh(recipe: Recipe, key: Any, inputs: int, modules: int) -> Any:

@@ -254,11 +254,10 @@ class Task(NamedTuple):
     @classmethod
     def of(cls, split: Split, n: int, seed: int) -> Task:
         """A random part of the data, each image of mean square one."""
-        rng = np.random.default_rng(seed)
-        train, test = (rng.permutation(len(y))[:most] for y, most in ((split.y_train, n), (split.y_test, 1000)))
-        x, x_test = (part.reshape(len(part), -1) for part in (split.x_train[train], split.x_test[test]))
+        split = split.drawn(n, 1000, seed)
+        x, x_test = (part.reshape(len(part), -1) for part in (split.x_train, split.x_test))
         x, x_test = (part / np.sqrt(np.mean(part**2, axis=1, keepdims=True)) for part in (x, x_test))
-        return cls(x, np.eye(10)[split.y_train[train]], x_test, split.y_test[test], split.name)
+        return cls(x, np.eye(10)[split.y_train], x_test, split.y_test, split.name)
 
 
 class Trained(NamedTuple):

@@ -351,10 +351,9 @@ def trained(key: Any, sigma_w2: Any, rate: Any, x: Any, y: Any, *, depth: int, w
 
 def training(run: Run, size: Size) -> Iterator[Outcome]:
     """Which depths train at which sigma_w^2."""
-    split = mnist_or_digits(run.seed)
-    rows = np.random.default_rng(run.seed).permutation(len(split.y_train))[: size.samples]
-    x = split.x_train[rows].reshape(len(rows), -1)
-    x, y = ((x - x.mean()) / x.std()).astype(np.float32), split.y_train[rows].astype(np.int32)
+    split = mnist_or_digits(run.seed).drawn(size.samples, seed=run.seed)
+    x = split.x_train.reshape(len(split.x_train), -1)
+    x, y = ((x - x.mean()) / x.std()).astype(np.float32), split.y_train.astype(np.int32)
     cells = [(depth, sigma_w2) for depth in size.train_depths for sigma_w2 in size.train_sigma_w2]
     how, key = {"width": size.train_width, "steps": size.steps}, jax.random.key(run.seed)
     reached = [

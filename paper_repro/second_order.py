@@ -35,7 +35,7 @@ import numpy as np
 
 import widenet as wn
 from widenet import parametrizations as wp
-from widenet.datasets import mnist_or_digits
+from widenet.datasets import mnist_or_digits, small
 from widenet.optimizers import constant, kfac, relative_to_largest, relative_to_trace, scale_by_shampoo
 from widenet.repro import COLOURS, Claim, Outcome, Run, about, at_least, at_most, panels, run, save
 from widenet.transfer import CheckReport, Sweep
@@ -82,7 +82,7 @@ def main(run: Run) -> Iterator[Outcome]:
     """Coordinate checks, then sweeps of the learning rate and of the damping."""
     size = QUICK if run.quick else FULL
     split = mnist_or_digits(run.seed).drawn(size.images, seed=run.seed)
-    x = pooled(np.asarray(split.x_train, np.float32))
+    x = small(np.asarray(split.x_train, np.float32))
     data = (x - x.mean()) / x.std(), split.y_train.astype(np.int32)
     model = partial(mlp, data[0].shape[1])
     yield from checked(run, size, model, data, split.name)
@@ -189,14 +189,6 @@ def mlp(features: int, width: int) -> tuple[Callable[..., Any], Callable[..., An
         return jnp.tanh(h @ params["layer1"]) @ params["layer2"]
 
     return init, apply
-
-
-def pooled(images: np.ndarray) -> np.ndarray:
-    """Images `[n, side, side]` or `[n, side^2]` as averages `[n, 49]`; those of 8 x 8 pixels stay as they are."""
-    side = round((images[0].size) ** 0.5)
-    if side % 7:
-        return images.reshape(len(images), -1)
-    return images.reshape(len(images), 7, side // 7, 7, side // 7).mean((2, 4)).reshape(len(images), -1)
 
 
 def draw_checks(run: Run, checks: dict[str, CheckReport]) -> None:

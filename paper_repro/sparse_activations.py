@@ -274,12 +274,11 @@ class Data(NamedTuple):
     @classmethod
     def of(cls, train: int, seed: int) -> tuple[Data, str]:
         """A random part of MNIST or of the digits, and its name."""
-        split, rng = mnist_or_digits(seed), np.random.default_rng(seed)
-        chosen = rng.permutation(len(split.y_train))[:train], rng.permutation(len(split.y_test))[:TEST]
-        images = [x[i].reshape(len(i), -1) for x, i in zip((split.x_train, split.x_test), chosen, strict=True)]
+        split = mnist_or_digits(seed).drawn(train, TEST, seed)
+        images = [x.reshape(len(x), -1) for x in (split.x_train, split.x_test)]
         scaled = [(x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) for x in images]
         x, x_test = (jnp.asarray(x, jnp.float32) for x in scaled)
-        return cls(x, jnp.asarray(split.y_train[chosen[0]]), x_test, jnp.asarray(split.y_test[chosen[1]])), split.name
+        return cls(x, jnp.asarray(split.y_train), x_test, jnp.asarray(split.y_test)), split.name
 
 
 def drawn(sparse: Any, depth: int, inputs: int, key: Any) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from matplotlib.ticker import NullFormatter
 
 import widenet as wn
 from widenet import parametrizations as wp
-from widenet.datasets import mnist_or_digits
+from widenet.datasets import mnist_or_digits, small
 from widenet.repro import COLOURS, Claim, Outcome, Run, about, at_least, at_most, panels, run, save
 from widenet.transfer import CheckReport, Sweep
 
@@ -80,7 +80,7 @@ def main(run: Run) -> Iterator[Outcome]:
 def images(run: Run, size: Size) -> Iterator[Outcome]:
     """Figure 3: the MLP."""
     split = mnist_or_digits(run.seed).drawn(size.images, seed=run.seed)
-    x = pooled(np.asarray(split.x_train, np.float32))
+    x = small(np.asarray(split.x_train, np.float32))
     data = (x - x.mean()) / x.std(), wn.predict.centred_one_hot(split.y_train, 10).astype(np.float32)
     sweeps = {
         name: wn.lr_sweep(
@@ -145,14 +145,6 @@ def mlp(features: int, width: int) -> tuple[Callable[..., Any], Callable[..., An
         return jax.nn.relu(h @ params["layer1"]) @ params["layer2"]
 
     return init, apply
-
-
-def pooled(images: np.ndarray) -> np.ndarray:
-    """Images `[n, side, side]` or `[n, side^2]` as averages `[n, 49]`; those of 8 x 8 pixels stay as they are."""
-    side = round((images[0].size) ** 0.5)
-    if side % 7:
-        return images.reshape(len(images), -1)
-    return images.reshape(len(images), 7, side // 7, 7, side // 7).mean((2, 4)).reshape(len(images), -1)
 
 
 ATTENDED = "attention logits"

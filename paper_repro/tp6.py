@@ -37,7 +37,7 @@ from matplotlib.ticker import NullFormatter
 import widenet as wn
 from widenet import limits
 from widenet import parametrizations as wp
-from widenet.datasets import mnist_or_digits
+from widenet.datasets import mnist_or_digits, small
 from widenet.optimizers import scale_by_adam
 from widenet.repro import COLOURS, Claim, Outcome, Run, about, at_least, at_most, panels, run, save
 from widenet.transfer import Sweep, linearization_distance
@@ -155,13 +155,6 @@ def branch(weights: Any, h: Any) -> Any:
         return jnp.tanh(h @ weights["a"]) @ weights["b"]
     z = jax.nn.relu(h @ weights["a"])
     return z - z.mean(-1, keepdims=True)
-
-
-def small(images: np.ndarray) -> np.ndarray:
-    """The 28 x 28 pixels of MNIST as 7 x 7 means, the 8 x 8 of scikit-learn's digits as they are; in rows."""
-    if images[0].size == 784:
-        images = images.reshape(-1, 7, 4, 7, 4).mean((2, 4))
-    return images.reshape(len(images), -1)
 
 
 def phases(run: Run, size: Size, data: Any, name: str) -> Iterator[Outcome]:

@@ -66,3 +66,11 @@ def test_a_sorted_file_is_drawn_from_at_random():
     assert set(some.y_train) == set(range(10))
     np.testing.assert_array_equal(some.x_train[:, 0, 0] * 10, some.y_train)
     assert len(split.drawn(1000).y_train) == 300
+
+
+def test_small_images_are_means_of_four_by_four_pixels():
+    images = np.random.default_rng(0).random((3, 28, 28))
+    made = datasets.small(images)
+    assert made.shape == (3, 49)
+    np.testing.assert_allclose(made[1, 7 + 2], images[1, 4:8, 8:12].mean())
+    np.testing.assert_array_equal(datasets.small(images[:, :8, :8]), images[:, :8, :8].reshape(3, 64))

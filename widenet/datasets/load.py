@@ -27,6 +27,13 @@ class Split(NamedTuple):
         return Split(self.x_train[rows], self.y_train[rows], self.x_test[others], self.y_test[others], self.name)
 
 
+def small(images: np.ndarray) -> np.ndarray:
+    """Images of 28 x 28 pixels as 7 x 7 means, smaller ones, such as 8 x 8, as they are: vectors `[n, pixels]`."""
+    if images[0].size == 784:
+        images = images.reshape(-1, 7, 4, 7, 4).mean((2, 4))
+    return images.reshape(len(images), -1)
+
+
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's 1797 handwritten digits: images `[n, 8, 8]` in [0, 1] and labels `[n]`.
 
